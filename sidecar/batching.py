@@ -1,0 +1,175 @@
+"""Joins the token windows of concurrent calls into batches of near-equal length.
+
+There is no waiting for a batch to fill: while the engine computes one batch, what arrives gathers for the next, so a
+single text is never held back and a busy engine always gets full batches. Interactive windows go before backfill.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.engines import Engine
+from sidecar.errors import DeadlineError, MotiveError
+
+BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Lengths, in tokens, that windows are padded to, so that a batch's shape is one of few."""
+
+INTERACTIVE, BACKFILL = 0, 1
+
+
+class Job:
+    """The windows of one call, and the logits that have come back for them."""
+
+    def __init__(self, windows: Sequence[NDArray[np.int64]], priority: int, deadline: float | None) -> None:
+        self.windows = windows
+        self.priority = priority
+        self.deadline = deadline
+        self.logits: NDArray[np.float32] | None = None
+        self.left = len(windows)
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def accept(self, positions: Sequence[int], rows: NDArray[np.float32]) -> None:
+        """Takes the logits [len(positions), outputs] of some of the windows."""
+        if self.done.done():
+            return
+        if self.logits is None:
+            self.logits = np.empty((len(self.windows), rows.shape[1]), dtype=np.float32)
+        self.logits[list(positions)] = rows
+        self.left -= len(positions)
+        if self.left == 0:
+            self.done.set_result(None)
+
+    def refuse(self, error: Exception) -> None:
+        """Ends the job with an error; its remaining windows are dropped."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+Entry = tuple[int, Job, int]
+"""Order of arrival, the job, and the window's position in it."""
+
+
+class Batcher:
+    """Feeds one engine. `on_batch` is told rows and padded length of each batch, for the metrics."""
+
+    def __init__(
+        self, engine: Engine, *, batch_tokens: int = 2048, on_batch: Callable[[int, int], None] | None = None
+    ) -> None:
+        self._engine = engine
+        self._batch_tokens = batch_tokens
+        self._on_batch = on_batch or (lambda rows, tokens: None)
+        self._waiting: tuple[dict[int, deque[Entry]], ...] = ({}, {})
+        self._order = itertools.count()
+        self._arrived = asyncio.Event()
+        self._feeders: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Starts feeding; needs a running event loop."""
+        self._feeders = [asyncio.create_task(self._feed()) for _ in range(self._engine.parallel)]
+
+    async def close(self) -> None:
+        """Stops feeding. Jobs still waiting are abandoned: drain the server first."""
+        for feeder in self._feeders:
+            feeder.cancel()
+        await asyncio.gather(*self._feeders, return_exceptions=True)
+
+    async def infer(
+        self, windows: Sequence[NDArray[np.int64]], *, priority: int = INTERACTIVE, deadline: float | None = None
+    ) -> NDArray[np.float32]:
+        """windows: vectors of token ids -> logits [windows, outputs]; `deadline` is in time.monotonic() seconds."""
+        job = Job(windows, priority, deadline)
+        waiting = self._waiting[priority]
+        for position, window in enumerate(windows):
+            waiting.setdefault(bucket(len(window)), deque()).append((next(self._order), job, position))
+        self._arrived.set()
+        try:
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            async with asyncio.timeout(timeout):
+                await job.done
+        except TimeoutError:
+            raise DeadlineError("the deadline passed before the model answered") from None
+        finally:
+            job.done.cancel()
+        assert job.logits is not None
+        return job.logits
+
+    async def _feed(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch, length = self._next_batch()
+            if batch:
+                await self._compute(batch, length)
+            elif length == 0:
+                self._arrived.clear()
+
+    def _next_batch(self) -> tuple[list[Entry], int]:
+        """The next entries of the bucket that has waited longest, and the length to pad them to.
+
+        Interactive entries choose the bucket and go first; backfill fills what room is left.
+        """
+        for waiting in self._waiting:
+            heads = [(entries[0][0], length) for length, entries in waiting.items() if entries]
+            if not heads:
+                continue
+            length = min(heads)[1]
+            most = max(1, self._batch_tokens // length)
+            batch: list[Entry] = []
+            for source in self._waiting:
+                entries = source.get(length, deque())
+                while entries and len(batch) < most:
+                    entry = entries.popleft()
+                    if not entry[1].done.done():
+                        batch.append(entry)
+            return batch, length
+        return [], 0
+
+    async def _compute(self, batch: list[Entry], length: int) -> None:
+        ids = np.full((len(batch), length), self._engine.repository.manifest.tokens.pad_id, dtype=np.int64)
+        mask = np.zeros((len(batch), length), dtype=np.int64)
+        for row, (_, job, position) in enumerate(batch):
+            window = job.windows[position]
+            ids[row, : len(window)] = window
+            mask[row, : len(window)] = 1
+        jobs: dict[int, tuple[Job, list[int], list[int]]] = {}
+        for row, (_, job, position) in enumerate(batch):
+            _, rows, positions = jobs.setdefault(id(job), (job, [], []))
+            rows.append(row)
+            positions.append(position)
+        self._on_batch(len(batch), length)
+        try:
+            logits = await self._infer(ids, mask, [job for job, _, _ in jobs.values()])
+        except MotiveError as error:
+            for job, _, _ in jobs.values():
+                job.refuse(error)
+            return
+        for job, rows, positions in jobs.values():
+            job.accept(positions, logits[rows])
+
+    async def _infer(self, ids: NDArray[np.int64], mask: NDArray[np.int64], jobs: Sequence[Job]) -> NDArray[np.float32]:
+        """Calls the engine with the latest of the jobs' deadlines, and gives up when every caller has."""
+        deadlines = [job.deadline for job in jobs]
+        latest = None if None in deadlines else max(deadline for deadline in deadlines if deadline is not None)
+        timeout = None if latest is None else max(0.001, latest - time.monotonic())
+        priority = min(job.priority for job in jobs)
+        call = asyncio.ensure_future(self._engine.infer(ids, mask, timeout_s=timeout, priority=priority))
+        if not self._engine.cancellable:
+            return await call
+        gone = asyncio.ensure_future(asyncio.wait([job.done for job in jobs]))
+        try:
+            await asyncio.wait([call, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not call.done():
+                raise DeadlineError("every caller has given up")
+            return call.result()
+        finally:
+            gone.cancel()
+            call.cancel()
+
+
+def bucket(length: int) -> int:
+    """The least bucket that holds `length` tokens; above the last one, the next multiple of 128."""
+    return next((size for size in BUCKETS if size >= length), -(-length // 128) * 128)

@@ -1,0 +1,178 @@
+"""From texts to answers: limits, redaction, cache, windows, batches, calibration. No gRPC and no sockets."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar import limits
+from sidecar.batching import INTERACTIVE, Batcher
+from sidecar.cache import AnswerCache
+from sidecar.engines import Engine
+from sidecar.errors import InputError, OverloadError
+from sidecar.metrics import Metrics
+from sidecar.pb import motive_pb2 as pb
+from sidecar.redact import redact
+from sidecar.repository import Answer, Repository
+from sidecar.tokenize import Tokenizer
+
+# Below this many texts, tokenizing costs less than handing it to another thread.
+_INLINE_TEXTS = 16
+
+
+@dataclass
+class _Pending:
+    """A text that the model must read, and where in the answer it stands (more than once if it is repeated)."""
+
+    text: str
+    positions: list[int] = field(default_factory=list)
+
+
+class Classifier:
+    """One model version, answering. A model switch makes a new one, so that answers never mix versions."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        cache_texts: int = limits.CACHE_TEXTS,
+        max_admitted_texts: int = limits.MAX_ADMITTED_TEXTS,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.engine = engine
+        self.metrics = metrics or Metrics()
+        self.tokenizer = Tokenizer(engine.repository)
+        self.batcher = Batcher(engine, on_batch=self.metrics.batch)
+        self.model = _model_version(engine.repository)
+        self._calibration = engine.repository.calibration
+        self._cache: AnswerCache[pb.Classification] = AnswerCache(cache_texts)
+        self._max_admitted = max_admitted_texts
+        self._admitted = 0
+
+    @property
+    def repository(self) -> Repository:
+        """The model repository the answers come from."""
+        return self.engine.repository
+
+    async def classify(
+        self,
+        texts: Sequence[str],
+        *,
+        redacted: bool = False,
+        priority: int = INTERACTIVE,
+        deadline: float | None = None,
+    ) -> list[pb.Classification]:
+        """One Classification per text, in order; `deadline` in time.monotonic() seconds.
+
+        Raises InputError (too many texts), OverloadError, DeadlineError, UnavailableError, InternalError. A text that
+        alone cannot be classified gets a Classification with `error` set. The messages are shared: copy before change.
+        """
+        if len(texts) > limits.MAX_TEXTS:
+            raise InputError(
+                f"{len(texts)} texts in one request; the limit is {limits.MAX_TEXTS}", "Send them in several requests."
+            )
+        if self._admitted + len(texts) > self._max_admitted:
+            self.metrics.refused.inc(len(texts))
+            raise OverloadError(f"the sidecar holds {self._admitted} texts of at most {self._max_admitted}")
+        self._admitted += len(texts)
+        try:
+            return await self._classify(texts, redacted, priority, deadline)
+        finally:
+            self._admitted -= len(texts)
+
+    async def _classify(
+        self, texts: Sequence[str], redacted: bool, priority: int, deadline: float | None
+    ) -> list[pb.Classification]:
+        results: list[pb.Classification] = [pb.Classification()] * len(texts)
+        pending: dict[bytes, _Pending] = {}
+        for position, text in enumerate(texts):
+            if not text or text.isspace():
+                results[position] = _NOTHING_SAID
+            elif (size := _size(text)) > limits.MAX_TEXT_BYTES:
+                results[position] = _too_long(size)
+            else:
+                clean = text if redacted else self._redact(text)
+                key = self._cache.key(clean)
+                if key in pending:
+                    pending[key].positions.append(position)
+                elif (known := self._cache.get(key)) is not None:
+                    results[position] = known
+                else:
+                    pending[key] = _Pending(clean, [position])
+        if pending:
+            answers = await self._ask([one.text for one in pending.values()], priority, deadline)
+            for (key, one), answer in zip(pending.items(), answers, strict=True):
+                if not answer.HasField("error"):
+                    self._cache.put(key, answer)
+                for position in one.positions:
+                    results[position] = answer
+        self.metrics.texts(len(texts), len(texts) - len(pending), results)
+        return results
+
+    async def _ask(self, texts: list[str], priority: int, deadline: float | None) -> list[pb.Classification]:
+        logits = await self.logits(texts, priority=priority, deadline=deadline)
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(logits).all(axis=1))
+        answers = self._calibration.answers(np.where(finite[:, None], logits, 0.0))
+        return [_message(answer) if ok else _NOT_FINITE for answer, ok in zip(answers, finite, strict=True)]
+
+    async def logits(
+        self, texts: Sequence[str], *, priority: int = INTERACTIVE, deadline: float | None = None
+    ) -> NDArray[np.float32]:
+        """The model's raw outputs [texts, outputs], the windows of long texts joined; neither cached nor redacted."""
+        if len(texts) > _INLINE_TEXTS:
+            windows = await asyncio.to_thread(self.tokenizer.windows, texts)
+        else:
+            windows = self.tokenizer.windows(texts)
+        flat = [window for one in windows for window in one]
+        logits = await self.batcher.infer(flat, priority=priority, deadline=deadline)
+        if len(flat) == len(windows):
+            return logits
+        ends = np.cumsum([len(one) for one in windows])
+        parts = np.split(logits, ends[:-1])
+        return np.stack([part[0] if len(part) == 1 else self._calibration.join_windows(part) for part in parts])
+
+    def _redact(self, text: str) -> str:
+        clean, count = redact(text)
+        if count:
+            self.metrics.redactions.inc(count)
+        return clean
+
+
+def _model_version(repository: Repository) -> pb.ModelVersion:
+    manifest = repository.manifest
+    return pb.ModelVersion(
+        name=manifest.name,
+        version=manifest.version,
+        digest=manifest.digest,
+        taxonomy_digest=repository.taxonomy.digest,
+    )
+
+
+def _message(answer: Answer) -> pb.Classification:
+    motives = [pb.ScoredMotive(motive=motive, confidence=confidence) for motive, confidence in answer.motives]
+    return pb.Classification(motives=motives, confidence=answer.confidence)
+
+
+def _size(text: str) -> int:
+    """UTF-8 bytes of `text`; counted exactly only where it could be too long."""
+    return len(text) if len(text) * 4 <= limits.MAX_TEXT_BYTES else len(text.encode())
+
+
+def _too_long(size: int) -> pb.Classification:
+    return pb.Classification(
+        error=pb.TextError(
+            reason=pb.TEXT_ERROR_REASON_TOO_LONG,
+            message=f"the text has {size} bytes; the limit is {limits.MAX_TEXT_BYTES}: pass a shorter part of it",
+        )
+    )
+
+
+_NOTHING_SAID = pb.Classification(confidence=1.0)
+_NOT_FINITE = pb.Classification(
+    error=pb.TextError(
+        reason=pb.TEXT_ERROR_REASON_NOT_FINITE,
+        message="the model gave no finite number for this text: check the model with motive check",
+    )
+)

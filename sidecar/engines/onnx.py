@@ -1,0 +1,73 @@
+"""The embedded engine: ONNX Runtime in this process, on its own thread."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from sidecar.errors import ConfigError, InternalError
+from sidecar.repository import Repository
+
+
+class OnnxEngine:
+    """Runs the repository's own 1/model.onnx; one batch at a time, on `threads` threads (0: one per core)."""
+
+    name = "onnx"
+    parallel = 1
+    cancellable = False
+
+    def __init__(self, repository: Repository, *, threads: int = 0) -> None:
+        self.repository = repository
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnx")
+        self._session = open_session(repository, threads)
+
+    async def infer(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        *,
+        timeout_s: float | None = None,
+        priority: int = 0,
+    ) -> NDArray[np.float32]:
+        """input_ids, attention_mask [batch, tokens] -> logits [batch, outputs]; a begun batch always ends."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.run, input_ids, attention_mask)
+
+    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """`infer`, in the calling thread."""
+        try:
+            feed = {"input_ids": input_ids, "attention_mask": attention_mask}
+            (logits,) = self._session.run(["logits"], feed)
+        # ONNX Runtime raises its own classes, which share no base of its own.
+        except Exception as error:
+            raise InternalError(f"ONNX Runtime could not run the model: {type(error).__name__}") from error
+        result: NDArray[np.float32] = logits
+        return result
+
+    async def ready(self) -> bool:
+        """Always: the model was loaded before the engine existed."""
+        return True
+
+    async def close(self) -> None:
+        """Waits for the batch being computed."""
+        self._thread.shutdown(wait=True)
+
+
+def open_session(repository: Repository, threads: int) -> onnxruntime.InferenceSession:
+    """Loads the model; raises ConfigError when ONNX Runtime refuses it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Batches come in many shapes: a memory plan for each would only grow.
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(repository.onnx_path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ConfigError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load {repository.onnx_path}: {error}",
+            "Build the model again with this version: motive model build.",
+        ) from None

@@ -1,0 +1,39 @@
+"""Every limit and default that two parts must agree on, in one place.
+
+The comments of proto/motive.proto and the defaults of the SQL settings are tested against these numbers.
+"""
+
+from typing import Final
+
+MAX_TEXTS: Final = 10_000
+"""Texts in one Classify request."""
+
+MAX_TEXT_BYTES: Final = 65_536
+"""UTF-8 bytes in one text. A longer one is refused, never cut."""
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes in one gRPC message, both ways."""
+
+CLIENT_BATCH_TEXTS: Final = 1_024
+"""Texts that the client puts into one request; it splits longer arrays."""
+
+CLIENT_BATCH_BYTES: Final = 1024 * 1024
+"""Bytes of text that the client puts into one request."""
+
+POLL_INTERVAL_S: Final = 0.02
+"""Seconds between two looks for a cancel while a backend waits for an answer."""
+
+DEFAULT_DEADLINE_MS: Final = 5_000
+"""Milliseconds that a direct SQL call may take, when statement_timeout leaves more."""
+
+CACHE_TEXTS: Final = 100_000
+"""Answers that the sidecar remembers."""
+
+MAX_ADMITTED_TEXTS: Final = 20_000
+"""Texts that the sidecar holds at once, over all calls; above it a call is refused with RESOURCE_EXHAUSTED."""
+
+MAX_SOCKET_PATH: Final = 107
+"""Bytes in the path of a Unix socket: the kernel's limit."""
+
+DRAIN_GRACE_S: Final = 10.0
+"""Seconds that calls in flight have to finish after SIGTERM."""

@@ -1,0 +1,58 @@
+"""What operators can count, for Prometheus. No label and no value ever holds a text."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from sidecar.pb import motive_pb2 as pb
+
+
+class Metrics:
+    """The sidecar's counters and histograms, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.classified = self._counter("texts", "Texts answered")
+        self.cached = self._counter("cached_texts", "Texts answered without asking the model: remembered or repeated")
+        self.abstained = self._counter("abstained_texts", "Texts answered with the abstention label")
+        self.failed = self._counter("failed_texts", "Texts answered with an error of their own")
+        self.refused = self._counter("refused_texts", "Texts refused because too many were held already")
+        self.redactions = self._counter("redactions", "Pieces of personal data masked, here or by the caller")
+        self.calls = Counter(
+            "motive_calls", "Calls ended, by method and gRPC status", ["method", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "motive_call_seconds",
+            "Duration of a call",
+            ["method"],
+            registry=self.registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+        )
+        self.batch_rows = Histogram(
+            "motive_batch_rows",
+            "Windows in a batch",
+            registry=self.registry,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+        )
+        self.batch_tokens = Histogram(
+            "motive_batch_tokens",
+            "Padded length of a batch",
+            registry=self.registry,
+            buckets=(8, 16, 32, 64, 128, 256, 512),
+        )
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"motive_{name}", text, registry=self.registry)
+
+    def batch(self, rows: int, tokens: int) -> None:
+        """One batch goes to the engine."""
+        self.batch_rows.observe(rows)
+        self.batch_tokens.observe(tokens)
+
+    def texts(self, texts: int, cached: int, results: Sequence[pb.Classification]) -> None:
+        """One call's texts are answered."""
+        self.classified.inc(texts)
+        self.cached.inc(cached)
+        failed = sum(result.HasField("error") for result in results)
+        self.failed.inc(failed)
+        self.abstained.inc(sum(not result.motives for result in results) - failed)

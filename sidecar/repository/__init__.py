@@ -1,0 +1,32 @@
+"""The model repository: the files that one model is, as the trainer writes them and the sidecar and Triton read them.
+
+    NAME/                 a Triton model directory; NAME is the model's name
+      manifest.json       name, version, variant, labels, heads, tokens, and the SHA-256 of every other file
+      taxonomy.toml       the motives the labels come from
+      calibration.json    from logits to probabilities, thresholds and abstention
+      tokenizer.json      as the `tokenizers` library reads it
+      config.pbtxt        for Triton
+      MODEL_CARD.md       for people
+      1/model.onnx        input_ids, attention_mask: int64 [batch, tokens] -> logits: float32 [batch, outputs]
+
+This package reads and checks; it imports numpy and the standard library alone, so that trainer and sidecar share it.
+"""
+
+from sidecar.repository.calibration import Answer, Calibration
+from sidecar.repository.manifest import Manifest, Repository, RepositoryError, Tokens, file_digest, open_repository
+from sidecar.repository.taxonomy import Motive, Taxonomy, TaxonomyError, read_taxonomy
+
+__all__ = [
+    "Answer",
+    "Calibration",
+    "Manifest",
+    "Motive",
+    "Repository",
+    "RepositoryError",
+    "Taxonomy",
+    "TaxonomyError",
+    "Tokens",
+    "file_digest",
+    "open_repository",
+    "read_taxonomy",
+]

@@ -1,0 +1,58 @@
+"""Texts to token windows, through the repository's own tokenizer.json."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from tokenizers import Tokenizer as HuggingFaceTokenizer
+
+from sidecar.repository import Repository
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token of a text: its characters are text[start:stop]."""
+
+    start: int
+    stop: int
+
+
+class Tokenizer:
+    """Cuts texts into windows of at most `window` tokens, special tokens included; longer texts get several."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._tokens = repository.manifest.tokens
+        self._tokenizer = HuggingFaceTokenizer.from_file(str(repository.path / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+
+    def windows(self, texts: Sequence[str]) -> list[list[NDArray[np.int64]]]:
+        """Returns for each text its windows, each a vector [tokens] of token ids; at least one."""
+        prefix = self._tokens.prefix
+        encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts])
+        return [self._cut(encoding) for encoding in encodings]
+
+    def pieces(self, text: str) -> list[Piece]:
+        """Returns the characters that each token of `text` stands for, special tokens and the prefix left out."""
+        shift = len(self._tokens.prefix)
+        encoding = self._tokenizer.encode(self._tokens.prefix + text, add_special_tokens=False)
+        pieces = (Piece(max(0, start - shift), stop - shift) for start, stop in encoding.offsets)
+        return [piece for piece in pieces if piece.stop > piece.start]
+
+    def _cut(self, encoding: Encoding) -> list[NDArray[np.int64]]:
+        ids = np.asarray(encoding.ids, dtype=np.int64)
+        window, stride = self._tokens.window, self._tokens.stride
+        if len(ids) <= window:
+            return [ids]
+        # The special tokens stand at both ends; each window gets the same ones.
+        marks = np.asarray(encoding.special_tokens_mask, dtype=bool)
+        body = ids[~marks]
+        first = int(np.argmin(marks))
+        head, tail = ids[:first], ids[first + len(body) :]
+        room = window - len(head) - len(tail)
+        stride = min(stride, room)
+        starts = range(0, len(body) - room + stride, stride)
+        return [np.concatenate([head, body[start : start + room], tail]) for start in starts]
