@@ -6,20 +6,24 @@ single text is never held back and a busy engine always gets full batches. Inter
 
 import asyncio
 import itertools
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar import limits, request_id
 from sidecar.engines import Engine
-from sidecar.errors import DeadlineError, MotiveError
+from sidecar.errors import DeadlineError, InternalError, MotiveError
 
 BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Lengths, in tokens, that windows are padded to, so that a batch's shape is one of few."""
 
 INTERACTIVE, BACKFILL = 0, 1
+
+log = logging.getLogger(__name__)
 
 
 class Job:
@@ -29,6 +33,7 @@ class Job:
         self.windows = windows
         self.priority = priority
         self.deadline = deadline
+        self.request_id = request_id.current.get()
         self.logits: NDArray[np.float32] | None = None
         self.left = len(windows)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -58,7 +63,11 @@ class Batcher:
     """Feeds one engine. `on_batch` is told rows and padded length of each batch, for the metrics."""
 
     def __init__(
-        self, engine: Engine, *, batch_tokens: int = 2048, on_batch: Callable[[int, int], None] | None = None
+        self,
+        engine: Engine,
+        *,
+        batch_tokens: int = limits.BATCH_TOKENS,
+        on_batch: Callable[[int, int], None] | None = None,
     ) -> None:
         self._engine = engine
         self._batch_tokens = batch_tokens
@@ -117,7 +126,7 @@ class Batcher:
             if not heads:
                 continue
             length = min(heads)[1]
-            most = max(1, self._batch_tokens // length)
+            most = max(1, min(self._batch_tokens // length, limits.BATCH_ROWS))
             batch: list[Entry] = []
             for source in self._waiting:
                 entries = source.get(length, deque())
@@ -143,12 +152,15 @@ class Batcher:
         self._on_batch(len(batch), length)
         try:
             logits = await self._infer(ids, mask, [job for job, _, _ in jobs.values()])
+            for job, rows, positions in jobs.values():
+                job.accept(positions, logits[rows])
         except MotiveError as error:
-            for job, _, _ in jobs.values():
-                job.refuse(error)
-            return
-        for job, rows, positions in jobs.values():
-            job.accept(positions, logits[rows])
+            _refuse(jobs.values(), error)
+        # Whatever else goes wrong is this batch's alone: a feeder that ended would leave every later call hanging.
+        except Exception as error:
+            requests = request_id.of_batch(job.request_id for job, _, _ in jobs.values())
+            log.error("the batch of requests %s failed: %s", requests, type(error).__name__)
+            _refuse(jobs.values(), InternalError(f"the batch failed: {type(error).__name__}"))
 
     async def _infer(self, ids: NDArray[np.int64], mask: NDArray[np.int64], jobs: Sequence[Job]) -> NDArray[np.float32]:
         """Calls the engine with the latest of the jobs' deadlines, and gives up when every caller has."""
@@ -156,6 +168,7 @@ class Batcher:
         latest = None if None in deadlines else max(deadline for deadline in deadlines if deadline is not None)
         timeout = None if latest is None else max(0.001, latest - time.monotonic())
         priority = min(job.priority for job in jobs)
+        request_id.current.set(request_id.of_batch(job.request_id for job in jobs))
         call = asyncio.ensure_future(self._engine.infer(ids, mask, timeout_s=timeout, priority=priority))
         if not self._engine.cancellable:
             return await call
@@ -168,6 +181,11 @@ class Batcher:
         finally:
             gone.cancel()
             call.cancel()
+
+
+def _refuse(jobs: Iterable[tuple[Job, list[int], list[int]]], error: MotiveError) -> None:
+    for job, _, _ in jobs:
+        job.refuse(error)
 
 
 def bucket(length: int) -> int:

@@ -1,7 +1,8 @@
 """From texts to answers: limits, redaction, cache, windows, batches, calibration. No gRPC and no sockets."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,17 +40,19 @@ class Classifier:
         *,
         cache_texts: int = limits.CACHE_TEXTS,
         max_admitted_texts: int = limits.MAX_ADMITTED_TEXTS,
+        batch_tokens: int = limits.BATCH_TOKENS,
         metrics: Metrics | None = None,
     ) -> None:
         self.engine = engine
         self.metrics = metrics or Metrics()
         self.tokenizer = Tokenizer(engine.repository)
-        self.batcher = Batcher(engine, on_batch=self.metrics.batch)
+        self.batcher = Batcher(engine, batch_tokens=batch_tokens, on_batch=self.metrics.batch)
         self.model = _model_version(engine.repository)
         self._calibration = engine.repository.calibration
         self._cache: AnswerCache[pb.Classification] = AnswerCache(cache_texts)
         self._max_admitted = max_admitted_texts
         self._admitted = 0
+        self._idle = asyncio.Event()
 
     @property
     def repository(self) -> Repository:
@@ -73,14 +76,30 @@ class Classifier:
             raise InputError(
                 f"{len(texts)} texts in one request; the limit is {limits.MAX_TEXTS}", "Send them in several requests."
             )
-        if self._admitted + len(texts) > self._max_admitted:
-            self.metrics.refused.inc(len(texts))
-            raise OverloadError(f"the sidecar holds {self._admitted} texts of at most {self._max_admitted}")
-        self._admitted += len(texts)
-        try:
+        with self.admitted(len(texts)):
             return await self._classify(texts, redacted, priority, deadline)
+
+    @contextmanager
+    def admitted(self, texts: int) -> Iterator[None]:
+        """Holds a place for so many texts; raises OverloadError at once where there is none."""
+        if self._admitted + texts > self._max_admitted:
+            self.metrics.refused.inc(texts)
+            raise OverloadError(f"the sidecar holds {self._admitted} texts of at most {self._max_admitted}")
+        self._admitted += texts
+        self.metrics.held.inc(texts)
+        try:
+            yield
         finally:
-            self._admitted -= len(texts)
+            self._admitted -= texts
+            self.metrics.held.dec(texts)
+            if not self._admitted:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Returns once no text is held."""
+        while self._admitted:
+            self._idle.clear()
+            await self._idle.wait()
 
     async def _classify(
         self, texts: Sequence[str], redacted: bool, priority: int, deadline: float | None

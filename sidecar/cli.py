@@ -2,34 +2,126 @@
 
 import argparse
 import asyncio
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 from sidecar import __version__
-from sidecar.config import Settings
+from sidecar.config import KINDS, Settings
 from sidecar.errors import MotiveError
+
+Commands = Any  # argparse keeps the name of this class to itself
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from sidecar import logs
     from sidecar.server import serve
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    asyncio.run(serve(Settings.gather(vars(arguments))))
+    settings = Settings.gather(vars(arguments))
+    logs.configure(settings.log_format)
+    asyncio.run(serve(settings))
     return 0
 
 
-def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_serve(commands: Commands) -> None:
     parser = commands.add_parser("serve", help="run the sidecar: gRPC in front of a model")
     for field in fields(Settings):
-        kind = {"int": int, "float": float}.get(str(field.type), str)
         flag = "--" + field.name.replace("_", "-")
-        if str(field.type) == "bool":
+        if field.type is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
         else:
-            parser.add_argument(flag, type=kind, default=None, metavar=field.name.upper())
+            parser.add_argument(flag, type=KINDS[field.type], default=None, metavar=field.name.upper())
     parser.set_defaults(run=_serve)
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from sidecar.classify_file import classify_file
+    from sidecar.engines.open import open_engine
+    from sidecar.released import released_model
+
+    engine = arguments.engine or f"onnx:{released_model()}"
+    return classify_file(arguments.file, open_engine(Settings(listen="127.0.0.1:0", engine=engine)))
+
+
+def _add_classify(commands: Commands) -> None:
+    parser = commands.add_parser("classify", help="name the motives of the texts in a file; needs no PostgreSQL")
+    parser.add_argument("file", help="JSON Lines or CSV with the fields id and text; - reads standard input")
+    parser.add_argument("--engine", help="onnx:PATH or triton://HOST:PORT/MODEL; the released model by default")
+    parser.set_defaults(run=_classify)
+
+
+def _server_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pg-config", metavar="PATH", help="pg_config of the server; the newest found by default")
+    parser.add_argument("--dsn", help="connection string of the server, instead of --pg-config")
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from sidecar.install import find_tree, install, uninstall
+
+    act = install if arguments.command == "install" else uninstall
+    act(find_tree(arguments.pg_config, arguments.dsn), dry_run=arguments.dry_run)
+    return 0
+
+
+def _add_install(commands: Commands) -> None:
+    for name, text in (
+        ("install", "put the extension and its client into a PostgreSQL server"),
+        ("uninstall", "remove what `motive install` has put there"),
+    ):
+        parser = commands.add_parser(name, help=text)
+        _server_flags(parser)
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        parser.set_defaults(run=_install, command=name)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from sidecar.build import build_variant
+    from sidecar.released import SOURCE
+
+    repository = build_variant(Path(arguments.source or SOURCE), arguments.variant, Path(arguments.to))
+    print(f"{repository.model_version} is in {repository.path}")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from sidecar.released import SOURCE
+    from sidecar.repository import open_repository
+
+    repository = open_repository(Path(arguments.source or SOURCE))
+    print(repository.model_version)
+    print(f"base       {repository.manifest.base}")
+    print(f"variant    {repository.manifest.variant}")
+    print(f"taxonomy   {repository.manifest.taxonomy_digest}")
+    print(f"motives    {', '.join(repository.taxonomy.codes)}; {repository.taxonomy.abstention.code}")
+    return 0
+
+
+def _add_model(commands: Commands) -> None:
+    parser = commands.add_parser("model", help="derive a variant of a model repository, or describe one")
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    build = actions.add_parser("build", help="derive the variant that a processor runs fastest")
+    build.add_argument("source", nargs="?", help="an exported model repository; the released one by default")
+    build.add_argument("--variant", default="cpu-int8", help="cpu-int8, cpu-fp32 or gpu-fp16")
+    build.add_argument("--to", required=True, metavar="DIRECTORY", help="where to write it")
+    build.set_defaults(run=_build)
+    show = actions.add_parser("show", help="say what a model repository holds")
+    show.add_argument("source", nargs="?")
+    show.set_defaults(run=_show)
+
+
+def _add_demo(commands: Commands) -> None:
+    parser = commands.add_parser("demo", help="a private PostgreSQL with annotated samples (see make demo)")
+    parser.add_argument("action", choices=("start", "psql", "dsn", "stop"))
+    parser.set_defaults(run=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from sidecar.demo import run
+
+    action: Callable[[], int] = getattr(run, arguments.action)
+    return action()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +129,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="motive", description="Why do people buy? Purchase motives in PostgreSQL.")
     result.add_argument("--version", action="version", version=f"pg_motive {__version__}")
     commands = result.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_serve(commands)
+    for add in (_add_serve, _add_install, _add_classify, _add_model, _add_demo):
+        add(commands)
     return result
 
 
@@ -49,6 +142,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(arguments)
     except MotiveError as error:
         print(f"motive: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output has gone (`motive classify ... | head`): that is its right.
+        sys.stderr.close()
         return 1
     except KeyboardInterrupt:
         return 130

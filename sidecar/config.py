@@ -1,16 +1,21 @@
 """The sidecar's settings: one frozen object a process, from flags and the environment, checked once."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from sidecar import limits
 from sidecar.errors import ConfigError
+from sidecar.logs import FORMATS as LOG_FORMATS
+from sidecar.tls import CertificateFiles
 
 ENVIRONMENT_PREFIX = "MOTIVE_"
+
+_LEAST = {"cache_texts": 0, "max_admitted_texts": 0, "threads": 0, "batch_tokens": 8, "triton_batches": 1}
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,23 @@ class Settings:
     tls_key: str = ""
     tls_client_ca: str = ""
     """PEM file of the authority that clients' certificates must come from (mutual TLS)."""
+    token_file: str = ""
+    """File that holds the token which every call must carry; empty for none."""
+    insecure: bool = False
+    """Listen beyond this machine without TLS."""
+    batch_tokens: int = limits.BATCH_TOKENS
+    """Tokens in one batch for the engine; a GPU likes more."""
+    triton_batches: int = 4
+    """Batches sent to each Triton server at once."""
+    triton_ca: str = ""
+    """PEM file of the authority that Triton's certificate must come from; turns TLS to Triton on."""
+    triton_cert: str = ""
+    """PEM file of the certificate shown to Triton (mutual TLS)."""
+    triton_key: str = ""
+    log_format: str = "text"
+    """`text` or `json`."""
+    traces: str = ""
+    """`HOST:PORT` of an OpenTelemetry collector (OTLP over gRPC); empty for none. Needs the extra `traces`."""
     socket_group: str = ""
     """Group that owns the Unix socket; members of it may connect."""
 
@@ -48,22 +70,46 @@ class Settings:
                     "Choose a shorter path.",
                 )
         else:
-            parse_address(self.listen, "listen")
+            self._check_exposure("listen", bool(self.tls_cert))
         if self.metrics:
-            parse_address(self.metrics, "metrics")
+            self._check_exposure("metrics", False)
+        if self.traces:
+            parse_address(self.traces, "traces")
+        if self.log_format not in LOG_FORMATS:
+            raise ConfigError(f"log_format is {self.log_format!r}", f"Give one of: {', '.join(LOG_FORMATS)}.")
         if not self.engine.startswith(("onnx:", "triton://")):
             raise ConfigError(f"engine {self.engine!r} is unknown", "Write onnx:PATH or triton://HOST:PORT/MODEL.")
-        for name in ("cache_texts", "max_admitted_texts", "threads"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}", "Give 0 or more.")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}", f"Give {least} or more.")
+        self._check_files()
+
+    def _check_exposure(self, name: str, secured: bool) -> None:
+        host, _ = parse_address(getattr(self, name), name)
+        if not (secured or self.insecure or is_loopback(host)):
+            raise ConfigError(
+                f"{name} {getattr(self, name)!r} would be open to other machines without TLS",
+                "Give tls_cert and tls_key, or listen on 127.0.0.1; --insecure if the network is your own."
+                if name == "listen"
+                else "Use 127.0.0.1; --insecure if the network is your own.",
+            )
+
+    def _check_files(self) -> None:
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("tls_cert and tls_key go together", "Give both or neither.")
         if self.tls_client_ca and not self.tls_cert:
             raise ConfigError("tls_client_ca needs tls_cert and tls_key", "Give all three for mutual TLS.")
-        for name in ("tls_cert", "tls_key", "tls_client_ca"):
+        if bool(self.triton_cert) != bool(self.triton_key) or (self.triton_cert and not self.triton_ca):
+            raise ConfigError("triton_cert and triton_key go together, with triton_ca", "Give all three.")
+        for name in ("tls_cert", "tls_key", "tls_client_ca", "token_file", "triton_ca", "triton_cert", "triton_key"):
             path = getattr(self, name)
             if path and not Path(path).is_file():
                 raise ConfigError(f"{name} {path!r} is no file", "Correct the path.")
+
+    @property
+    def triton_tls(self) -> CertificateFiles | None:
+        """What the connection to Triton is secured with; None for plain TCP."""
+        return CertificateFiles(self.triton_cert, self.triton_key, self.triton_ca) if self.triton_ca else None
 
     @property
     def socket_path(self) -> Path | None:
@@ -78,8 +124,16 @@ class Settings:
             if flags.get(name) is not None:
                 values[name] = flags[name]
             elif (text := environment.get(ENVIRONMENT_PREFIX + name.upper())) is not None:
-                values[name] = _parse(name, text, str(field.type))
+                values[name] = _parse(name, text, field.type)
         return cls(**values)  # type: ignore[arg-type]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse_address(address: str, name: str) -> tuple[str, int]:
@@ -94,10 +148,17 @@ def parse_address(address: str, name: str) -> tuple[str, int]:
     return host, port
 
 
-def _parse(name: str, text: str, kind: str) -> object:
+def _parse(name: str, text: str, kind: object) -> object:
     try:
-        if kind.endswith("bool"):
-            return {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}[text.lower()]
-        return {"int": int, "float": float}.get(kind, str)(text)
+        return KINDS[kind](text)
     except (ValueError, KeyError):
-        raise ConfigError(f"{ENVIRONMENT_PREFIX}{name.upper()} is {text!r}", f"Give it as {kind}.") from None
+        wanted = {bool: "on or off", int: "a whole number", float: "a number"}[kind]
+        raise ConfigError(f"{ENVIRONMENT_PREFIX}{name.upper()} is {text!r}", f"Give {wanted}.") from None
+
+
+def _switch(text: str) -> bool:
+    return {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}[text.lower()]
+
+
+KINDS: Final[Mapping[object, Callable[[str], object]]] = {str: str, int: int, float: float, bool: _switch}
+"""How the text of a flag or a variable becomes a setting, by the field's type."""

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 class MotiveError(Exception):
     """Something that a person can act on: what was wrong, with which value, and what to do."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, position: int = 0) -> None:
+        """`position` says which of several texts is meant, from 1; 0 means no one in particular."""
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.position = position
 
 
 class UnavailableError(MotiveError):
@@ -107,6 +109,7 @@ _SYNONYMS = {
     "UNAUTHENTICATED": "UNAVAILABLE",
     "PERMISSION_DENIED": "UNAVAILABLE",
     "ABORTED": "UNAVAILABLE",
+    "CANCELLED": "UNAVAILABLE",
     "OUT_OF_RANGE": "INVALID_ARGUMENT",
 }
 

@@ -51,7 +51,8 @@ async def explain(classifier: Classifier, text: str, *, redacted: bool, deadline
     clean = text if redacted else redact(text)[0]
     spans = candidate_spans(clean, classifier.tokenizer.pieces(clean))
     variants = [clean, *(clean[: span.start] + " " + clean[span.stop :] for span in spans)]
-    logits = await classifier.logits(variants, deadline=deadline)
+    with classifier.admitted(len(variants)):
+        logits = await classifier.logits(variants, deadline=deadline)
     probabilities = classifier.repository.calibration.probabilities(logits)
     labels = classifier.repository.manifest.labels
     for scored in result.motives:

@@ -1,7 +1,8 @@
 """Around every call: a request id, the metrics, and errors that say what to do without saying how we are built."""
 
+import asyncio
+import hmac
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from sidecar.errors import MotiveError, fault_of_error
+from sidecar import limits, request_id
+from sidecar.errors import InputError, InternalError, MotiveError, fault_of_error
 from sidecar.metrics import Metrics
-
-REQUEST_ID = "x-request-id"
+from sidecar.traces import span
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self.calls_in_flight = 0
+        self._idle = asyncio.Event()
+
+    async def idle(self) -> None:
+        """Returns once no call of motive.v1 is in flight."""
+        while self.calls_in_flight:
+            self._idle.clear()
+            await self._idle.wait()
 
     async def intercept_service(
         self,
@@ -45,35 +54,55 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _wrap(self, method: str, inner: Handler) -> Handler:
         async def call(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             started = time.monotonic()
-            request_id = _request_id(context)
+            id_ = request_id.of_metadata(context.invocation_metadata())
+            request_id.current.set(id_)
             status = "OK"
+            self.calls_in_flight += 1
             try:
-                return await inner(request, context)
+                _check_size(request)
+                with span(f"motive.v1/{method}", _metadata(context), request_id=id_):
+                    return await inner(request, context)
             except MotiveError as error:
                 status = fault_of_error(error).status
-                await context.abort(grpc.StatusCode[status], error.message, ((REQUEST_ID, request_id),))
+                await context.abort(grpc.StatusCode[status], _message(error, id_), ((request_id.HEADER, id_),))
+            except asyncio.CancelledError:
+                status = "CANCELLED"
+                raise
             except grpc.aio.AbortError:
                 status = "ABORTED"
                 raise
             except Exception as error:
                 # The message may quote the text that was being read, so only the kind and the place are logged.
                 status = "INTERNAL"
-                log.error("request %s failed: %s at %s", request_id, type(error).__name__, _place(error))
-                message = f"internal error; the sidecar's log has it under request id {request_id}"
-                await context.abort(grpc.StatusCode.INTERNAL, message, ((REQUEST_ID, request_id),))
+                log.error("request %s failed: %s at %s", id_, type(error).__name__, _place(error))
+                message = f"internal error; the sidecar's log has it under request id {id_}"
+                await context.abort(grpc.StatusCode.INTERNAL, message, ((request_id.HEADER, id_),))
             finally:
+                self.calls_in_flight -= 1
+                if not self.calls_in_flight:
+                    self._idle.set()
                 self._metrics.calls.labels(method, status).inc()
                 self._metrics.seconds.labels(method).observe(time.monotonic() - started)
 
         return call
 
 
-def _request_id(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
-    """The caller's id where it is short and plain, else a new one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable():
-            return value
-    return secrets.token_hex(8)
+def _metadata(context: "grpc.aio.ServicerContext[Any, Any]") -> dict[str, str]:
+    """The caller's textual metadata, among which may be the trace that the call is part of."""
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _check_size(request: Any) -> None:
+    # gRPC itself would say RESOURCE_EXHAUSTED, which means overload: a worker would try the same message for ever.
+    if (size := request.ByteSize()) > limits.MAX_MESSAGE_BYTES:
+        raise InputError(f"the request has {size} bytes; the limit is {limits.MAX_MESSAGE_BYTES}", "Send fewer texts.")
+
+
+def _message(error: MotiveError, id_: str) -> str:
+    if not isinstance(error, InternalError):
+        return error.message
+    log.error("request %s failed: %s", id_, error.message)
+    return f"{error.message}; the sidecar's log has it under request id {id_}"
 
 
 def _place(error: BaseException) -> str:
@@ -81,3 +110,30 @@ def _place(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else "?"
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Lets motive.v1 and reflection be called only with `authorization: Bearer TOKEN`; health stays open to probes."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+        self._refusal = grpc.unary_unary_rpc_method_handler(self._refuse)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Refuses with UNAUTHENTICATED before anything of the request is read."""
+        if details.method.startswith("/grpc.health."):
+            return await continuation(details)
+        given = next((value for key, value in details.invocation_metadata or () if key == "authorization"), "")
+        given = given if isinstance(given, bytes) else given.encode()
+        if hmac.compare_digest(given, self._expected):
+            return await continuation(details)
+        return self._refusal
+
+    @staticmethod
+    async def _refuse(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        message = "the call has no valid token; give the client the one in the sidecar's token_file"
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)

@@ -14,23 +14,38 @@ MAX_TEXT_BYTES: Final = 65_536
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Bytes in one gRPC message, both ways."""
 
-CLIENT_BATCH_TEXTS: Final = 1_024
-"""Texts that the client puts into one request; it splits longer arrays."""
+CLIENT_BATCH_TEXTS: Final = 256
+"""Texts that the client puts into one request; it splits longer arrays. Small enough to end within the deadline."""
 
-CLIENT_BATCH_BYTES: Final = 1024 * 1024
+CLIENT_BATCH_BYTES: Final = 128 * 1024
 """Bytes of text that the client puts into one request."""
+
+CLIENT_REQUESTS_IN_FLIGHT: Final = 2
+"""Requests of one call that the client keeps going, so that the engine never waits for the next one to arrive."""
+
+MAX_CODE: Final = 63
+"""Characters in the code of a motive."""
 
 POLL_INTERVAL_S: Final = 0.02
 """Seconds between two looks for a cancel while a backend waits for an answer."""
 
 DEFAULT_DEADLINE_MS: Final = 5_000
-"""Milliseconds that a direct SQL call may take, when statement_timeout leaves more."""
+"""Milliseconds that one request of a direct SQL call may take, when statement_timeout leaves more."""
 
 CACHE_TEXTS: Final = 100_000
 """Answers that the sidecar remembers."""
 
+BATCH_TOKENS: Final = 2_048
+"""Tokens, padding included, in one batch for the engine."""
+
+BATCH_ROWS: Final = 256
+"""Windows in one batch; Triton's max_batch_size is the same."""
+
 MAX_ADMITTED_TEXTS: Final = 20_000
 """Texts that the sidecar holds at once, over all calls; above it a call is refused with RESOURCE_EXHAUSTED."""
+
+MIN_TOKEN: Final = 16
+"""Characters in a token, at least."""
 
 MAX_SOCKET_PATH: Final = 107
 """Bytes in the path of a Unix socket: the kernel's limit."""

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from sidecar.engines import Backend
 from sidecar.pb import motive_pb2 as pb
+
+_BREAKER = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Metrics:
@@ -17,6 +20,7 @@ class Metrics:
         self.abstained = self._counter("abstained_texts", "Texts answered with the abstention label")
         self.failed = self._counter("failed_texts", "Texts answered with an error of their own")
         self.refused = self._counter("refused_texts", "Texts refused because too many were held already")
+        self.held = Gauge("motive_held_texts", "Texts held now, over all calls", registry=self.registry)
         self.redactions = self._counter("redactions", "Pieces of personal data masked, here or by the caller")
         self.calls = Counter(
             "motive_calls", "Calls ended, by method and gRPC status", ["method", "status"], registry=self.registry
@@ -40,6 +44,29 @@ class Metrics:
             registry=self.registry,
             buckets=(8, 16, 32, 64, 128, 256, 512),
         )
+        self.switches = self._counter("model_switches", "Changes to another release")
+        self.switch_failures = self._counter("model_switch_failures", "Releases that could not be served")
+        self.breaker = Gauge(
+            "motive_breaker_state",
+            "Circuit breaker of an address: 0 closed, 1 half open, 2 open",
+            ["address"],
+            registry=self.registry,
+        )
+        self.batches = Gauge(
+            "motive_batches_in_flight", "Batches sent to an address", ["address"], registry=self.registry
+        )
+        self.model = Gauge("motive_model", "1 for the model served", ["model"], registry=self.registry)
+
+    def show_model(self, model_version: str) -> None:
+        """Names the model that answers from now on."""
+        self.model.clear()
+        self.model.labels(model_version).set(1)
+
+    def show_backends(self, backends: Sequence[Backend]) -> None:
+        """What the engine computes on, as it is now."""
+        for backend in backends:
+            self.breaker.labels(backend.address).set(_BREAKER[backend.breaker])
+            self.batches.labels(backend.address).set(backend.batches)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"motive_{name}", text, registry=self.registry)

@@ -1,15 +1,31 @@
 """Engines: what turns padded tokens into logits. Two implementations of one interface, chosen by one URL.
 
-onnx:PATH                   embedded ONNX Runtime, the default (sidecar.engines.onnx)
-triton://HOST:PORT/MODEL    the Triton inference server
+onnx:PATH                               embedded ONNX Runtime, the default (sidecar.engines.onnx)
+triton://HOST:PORT[,...]/MODEL?repository=PATH    the Triton inference server (sidecar.engines.triton)
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.repository import Repository
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What one of the things that compute is like now."""
+
+    address: str = ""
+    """HOST:PORT of a Triton server; empty for the embedded engine."""
+    breaker: str = "closed"
+    """closed, half_open or open."""
+    reason: str = ""
+    """Why it was last found wanting; never holds a text."""
+    batches: int = 0
+    """Batches sent and not answered yet."""
 
 
 class Engine(Protocol):
@@ -35,12 +51,16 @@ class Engine(Protocol):
     ) -> NDArray[np.float32]:
         """input_ids, attention_mask [batch, tokens] -> logits [batch, outputs].
 
-        Raises UnavailableError, DeadlineError or InternalError; nothing else.
+        Raises UnavailableError, OverloadError, DeadlineError or InternalError; nothing else.
         """
         ...
 
     async def ready(self) -> bool:
         """Whether `infer` would be answered now."""
+        ...
+
+    def backends(self) -> Sequence[Backend]:
+        """What it computes on, for operators."""
         ...
 
     async def close(self) -> None:

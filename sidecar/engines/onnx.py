@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from sidecar.engines import Backend
 from sidecar.errors import ConfigError, InternalError
 from sidecar.repository import Repository
 
@@ -49,6 +51,10 @@ class OnnxEngine:
     async def ready(self) -> bool:
         """Always: the model was loaded before the engine existed."""
         return True
+
+    def backends(self) -> Sequence[Backend]:
+        """This process alone."""
+        return (Backend(),)
 
     async def close(self) -> None:
         """Waits for the batch being computed."""

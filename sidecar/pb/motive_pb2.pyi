@@ -18,12 +18,23 @@ class TextErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TEXT_ERROR_REASON_UNSPECIFIED: _ClassVar[TextErrorReason]
     TEXT_ERROR_REASON_TOO_LONG: _ClassVar[TextErrorReason]
     TEXT_ERROR_REASON_NOT_FINITE: _ClassVar[TextErrorReason]
+
+class BreakerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BREAKER_STATE_UNSPECIFIED: _ClassVar[BreakerState]
+    BREAKER_STATE_CLOSED: _ClassVar[BreakerState]
+    BREAKER_STATE_HALF_OPEN: _ClassVar[BreakerState]
+    BREAKER_STATE_OPEN: _ClassVar[BreakerState]
 PRIORITY_UNSPECIFIED: Priority
 PRIORITY_INTERACTIVE: Priority
 PRIORITY_BACKFILL: Priority
 TEXT_ERROR_REASON_UNSPECIFIED: TextErrorReason
 TEXT_ERROR_REASON_TOO_LONG: TextErrorReason
 TEXT_ERROR_REASON_NOT_FINITE: TextErrorReason
+BREAKER_STATE_UNSPECIFIED: BreakerState
+BREAKER_STATE_CLOSED: BreakerState
+BREAKER_STATE_HALF_OPEN: BreakerState
+BREAKER_STATE_OPEN: BreakerState
 
 class ClassifyRequest(_message.Message):
     __slots__ = ("texts", "priority", "redacted", "redactions", "require_model")
@@ -110,7 +121,7 @@ class GetModelRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model", "taxonomy", "engine", "max_texts", "max_text_bytes", "max_message_bytes", "server_version")
+    __slots__ = ("model", "taxonomy", "engine", "max_texts", "max_text_bytes", "max_message_bytes", "server_version", "ready", "backends", "release_error")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TAXONOMY_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +129,9 @@ class GetModelResponse(_message.Message):
     MAX_TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    BACKENDS_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_ERROR_FIELD_NUMBER: _ClassVar[int]
     model: ModelVersion
     taxonomy: _containers.RepeatedCompositeFieldContainer[TaxonomyEntry]
     engine: str
@@ -125,7 +139,22 @@ class GetModelResponse(_message.Message):
     max_text_bytes: int
     max_message_bytes: int
     server_version: str
-    def __init__(self, model: _Optional[_Union[ModelVersion, _Mapping]] = ..., taxonomy: _Optional[_Iterable[_Union[TaxonomyEntry, _Mapping]]] = ..., engine: _Optional[str] = ..., max_texts: _Optional[int] = ..., max_text_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., server_version: _Optional[str] = ...) -> None: ...
+    ready: bool
+    backends: _containers.RepeatedCompositeFieldContainer[Backend]
+    release_error: str
+    def __init__(self, model: _Optional[_Union[ModelVersion, _Mapping]] = ..., taxonomy: _Optional[_Iterable[_Union[TaxonomyEntry, _Mapping]]] = ..., engine: _Optional[str] = ..., max_texts: _Optional[int] = ..., max_text_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., server_version: _Optional[str] = ..., ready: bool = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., release_error: _Optional[str] = ...) -> None: ...
+
+class Backend(_message.Message):
+    __slots__ = ("address", "breaker", "reason", "batches")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    breaker: BreakerState
+    reason: str
+    batches: int
+    def __init__(self, address: _Optional[str] = ..., breaker: _Optional[_Union[BreakerState, str]] = ..., reason: _Optional[str] = ..., batches: _Optional[int] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
     __slots__ = ("name", "version", "digest", "taxonomy_digest")

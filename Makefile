@@ -1,0 +1,63 @@
+# Two commands do everything: `make demo` shows the main job, `make test` checks it.
+# Each installs what it needs first and is quick the second time.
+.POSIX:
+.PHONY: .python help demo psql stop test lint format bench proto lock clean
+
+PYTHON = .venv/bin/python
+MOTIVE = $(PYTHON) -m sidecar
+
+help:
+	@echo "make demo    a private PostgreSQL with sample reviews and queries, annotated and shown"
+	@echo "make psql    psql in the demo's database"
+	@echo "make stop    stops the demo and removes its files"
+	@echo "make test    runs every test"
+	@echo "make lint    ruff, mypy, import-linter, pgspot"
+	@echo "make bench   measures speed, side by side with its peers"
+	@echo "make proto   generates sidecar/pb from proto/motive.proto"
+	@echo "make lock    pins every Python package anew in requirements.lock"
+
+demo: .python
+	@python3 sidecar/bootstrap.py serve
+	@$(MOTIVE) demo start
+
+psql:
+	@$(MOTIVE) demo psql
+
+stop:
+	@$(MOTIVE) demo stop
+
+test: .python
+	@python3 sidecar/bootstrap.py test
+	$(PYTHON) -m pytest
+
+lint: .python
+	@python3 sidecar/bootstrap.py test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m tests.verify.lint_sql
+
+format:
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: .python
+	@python3 sidecar/bootstrap.py bench
+	$(PYTHON) -m tests.bench
+
+proto:
+	$(PYTHON) -m grpc_tools.protoc -Isidecar/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. proto/motive.proto
+
+lock:
+	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --all-extras --no-header --no-annotate \
+		--constraint .lock-constraints pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache
+
+# Only a machine without any python3 needs this; bootstrap.py does the rest.
+.python:
+	@command -v python3 >/dev/null || { echo "installing python3 (apt-get)"; \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -y -q python3 python3-venv; \
+		else sudo apt-get update -q && sudo apt-get install -y -q python3 python3-venv; fi; }

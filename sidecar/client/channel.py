@@ -1,0 +1,157 @@
+"""One gRPC channel per process and target, and the wait that PostgreSQL can interrupt."""
+
+import os
+import re
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from sidecar import limits
+from sidecar.client.signals import blocked
+from sidecar.errors import ConfigError, MotiveError, fault_of_status
+from sidecar.pb.motive_pb2_grpc import MotiveStub
+
+Address = tuple[str, ...]
+"""Target, or target with the paths of authority, certificate and key: decided by the extension's owner alone."""
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
+    # A channel that could not connect is thrown away, and a new one must not inherit its back-off.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # The environment of the postmaster must not redirect texts to a proxy.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),
+)
+
+
+@dataclass
+class OpenChannel:
+    """A channel in use."""
+
+    key: tuple[int, Address]
+    channel: grpc.Channel
+    stub: Any
+    proven: bool = False
+    """Whether a call has succeeded on it."""
+
+
+_channels: dict[tuple[int, Address], OpenChannel] = {}
+
+# How a call ends whose connection could not be made, was lost, or was closed because another call on it was lost.
+_BROKEN = ("UNAVAILABLE", "CANCELLED")
+_SHOWN = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"}
+_REQUEST_ID = re.compile(r"\brequest id ([0-9a-zA-Z-]{4,64})\b")
+_MESSAGES = {
+    "UNAVAILABLE": "the sidecar could not be reached",
+    "DEADLINE_EXCEEDED": "the sidecar did not answer in time",
+    "RESOURCE_EXHAUSTED": "the sidecar has as many texts as it admits",
+    "INVALID_ARGUMENT": "the sidecar refused the text",
+    "FAILED_PRECONDITION": "the sidecar is of another version or has another model",
+}
+
+
+class Call:
+    """A request on its way; `wait` gives its response, and a call that is not waited for must be cancelled."""
+
+    def __init__(self, address: Address, method: str, request: Any, seconds: float) -> None:
+        self._address, self._method, self._request = address, method, request
+        self._end = time.monotonic() + seconds
+        self._start()
+
+    def _start(self) -> None:
+        with blocked():
+            self._open = _open_channel(self._address)
+            remaining = max(0.001, self._end - time.monotonic())
+            self._future = getattr(self._open.stub, self._method).future(self._request, timeout=remaining)
+        self._done = threading.Event()
+        self._future.add_done_callback(lambda _: self._done.set())
+
+    def wait(self, plpy: Any) -> Any:
+        """The response. Raises MotiveError, or PostgreSQL's own error when the session is interrupted."""
+        proven = self._open.proven
+        try:
+            return self._result(plpy)
+        except grpc.RpcError as error:
+            if error.code().name not in _BROKEN:
+                raise _fault(error) from None
+            _forget(self._open)
+            if not proven:
+                raise _fault(error) from None
+        # The channel worked before: the sidecar may have been restarted since. A new channel tries at once, without the
+        # old one's back-off. Asking the same twice does no harm.
+        self._start()
+        try:
+            return self._result(plpy)
+        except grpc.RpcError as error:
+            _forget(self._open)
+            raise _fault(error) from None
+
+    def _result(self, plpy: Any) -> Any:
+        while not self._done.wait(limits.POLL_INTERVAL_S):
+            plpy.execute("select")  # lets PostgreSQL act on a cancel, a timeout or a termination
+        response = self._future.result()
+        self._open.proven = True
+        return response
+
+    def cancel(self) -> None:
+        """Tells the sidecar that nobody waits any more; does nothing to a call that has ended."""
+        self._future.cancel()
+
+
+def call(plpy: Any, address: Address, method: str, request: Any, seconds: float) -> Any:
+    """Sends one request and returns its response. Raises MotiveError."""
+    running = Call(address, method, request, seconds)
+    try:
+        return running.wait(plpy)
+    finally:
+        running.cancel()
+
+
+def _open_channel(address: Address) -> OpenChannel:
+    key = (os.getpid(), address)
+    if key not in _channels:
+        channel = _connect(address)
+        _channels[key] = OpenChannel(key, channel, MotiveStub(channel))  # type: ignore[no-untyped-call]
+    return _channels[key]
+
+
+def _connect(address: Address) -> grpc.Channel:
+    if len(address) == 1:
+        return grpc.insecure_channel(address[0], options=_OPTIONS)
+    try:
+        authority, certificate, key = (Path(path).read_bytes() if path else None for path in address[1:])
+    except OSError as error:
+        raise ConfigError(
+            f"the file {error.filename} of the client's certificate cannot be read",
+            "Correct tls_authority, tls_certificate and tls_key in motive.settings.",
+        ) from None
+    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+    return grpc.secure_channel(address[0], credentials, options=_OPTIONS)
+
+
+def _forget(broken: OpenChannel) -> None:
+    if _channels.get(broken.key) is broken:
+        del _channels[broken.key]
+    with blocked():
+        broken.channel.close()
+
+
+def _fault(error: grpc.RpcError) -> MotiveError:
+    """What gRPC reports, in our words: its own texts hold addresses, paths and what a handler raised."""
+    fault = fault_of_status(error.code().name)
+    details = " ".join((error.details() or "").replace("\0", "").split())
+    if fault.status == error.code().name and fault.status in _SHOWN and details:
+        return fault.error(details[:300], fault.hint)
+    if fault.status in _MESSAGES:
+        return fault.error(_MESSAGES[fault.status], fault.hint)
+    request = _REQUEST_ID.search(details)
+    id_ = f", request id {request.group(1)}" if request else ""
+    return fault.error(f"the sidecar failed (INTERNAL{id_})", fault.hint)

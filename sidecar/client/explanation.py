@@ -1,0 +1,29 @@
+"""Explain: the spans of one text, checked against its length."""
+
+from typing import Any
+
+from sidecar.client.answers import Answer, checked_code, checked_number, checked_taxonomy_digest, model_version
+from sidecar.client.channel import Address, call
+from sidecar.client.classification import byte_size
+from sidecar.errors import InternalError
+from sidecar.pb.motive_pb2 import ExplainRequest
+from sidecar.redact import redact
+
+
+def explain(plpy: Any, text: str, address: Address, seconds: float) -> Answer:
+    """See sidecar.client.explain. Redaction keeps lengths, so that the spans fit the original text."""
+    byte_size(text)
+    hidden, count = redact(text)
+    response = call(plpy, address, "Explain", ExplainRequest(text=hidden, redacted=True, redactions=count), seconds)
+    for span in response.evidence:
+        if not 0 <= span.start < span.stop <= len(text):
+            raise InternalError(f"the sidecar named characters {span.start} to {span.stop} of {len(text)}")
+    said = response.model
+    return Answer(
+        [checked_code(span.motive) for span in response.evidence],
+        [checked_number(span.weight) for span in response.evidence],
+        [span.start for span in response.evidence],
+        [span.stop for span in response.evidence],
+        model_version(said.name, said.version, said.digest),
+        checked_taxonomy_digest(said.taxonomy_digest),
+    )

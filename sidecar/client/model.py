@@ -1,0 +1,34 @@
+"""GetModel: the model and its taxonomy as JSON, in the form that motive.register_model() reads."""
+
+import json
+from typing import Any
+
+from sidecar.client.answers import Answer, checked_code, checked_taxonomy_digest, model_version
+from sidecar.client.channel import Address, call
+from sidecar.pb.motive_pb2 import GetModelRequest
+
+FIELDS = ("group", "name_en", "name_zh", "definition_en", "definition_zh", "source")
+
+
+def get_model(plpy: Any, address: Address, seconds: float) -> Answer:
+    """See sidecar.client.get_model."""
+    response = call(plpy, address, "GetModel", GetModelRequest(), seconds)
+    said = response.model
+    model_version(said.name, said.version, said.digest)
+    document = {
+        "name": said.name,
+        "version": said.version,
+        "digest": said.digest.hex(),
+        "taxonomy_digest": checked_taxonomy_digest(said.taxonomy_digest).hex(),
+        "engine": response.engine,
+        "server_version": response.server_version,
+        "taxonomy": [
+            {
+                "code": checked_code(entry.code),
+                "abstention": entry.abstention,
+                **{field: getattr(entry, field) for field in FIELDS},
+            }
+            for entry in response.taxonomy
+        ],
+    }
+    return Answer(model=json.dumps(document, ensure_ascii=True).replace("\\u0000", ""))

@@ -1,0 +1,104 @@
+"""Where a demo lives and what runs in it: one directory outside the checkout, named after the checkout."""
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.errors import ConfigError
+from sidecar.private_postgres import PrivatePostgres
+
+ROOT = Path(__file__).resolve().parents[2]
+DATABASE = "shop"
+
+
+@dataclass(frozen=True)
+class DemoState:
+    """The demo's directory and the files in it."""
+
+    path: Path
+
+    @property
+    def sidecar_pid(self) -> Path:
+        """Holds the sidecar's process id."""
+        return self.path / "sidecar.pid"
+
+    @property
+    def worker_pid(self) -> Path:
+        """Holds the worker's process id."""
+        return self.path / "worker.pid"
+
+    @property
+    def sidecar_socket(self) -> Path:
+        """The sidecar's Unix socket."""
+        return self.path / "motive" / "motive.sock"
+
+    @property
+    def model(self) -> Path:
+        """The model variant that the demo serves."""
+        return self.path / "model" / "motive"
+
+    @property
+    def postgres(self) -> PrivatePostgres:
+        """The private server in it."""
+        return PrivatePostgres(self.path / "postgres")
+
+    @property
+    def dsn(self) -> str:
+        """Connection string of the demo's database."""
+        return self.postgres.dsn(DATABASE)
+
+
+def demo_state() -> DemoState:
+    """The state of this checkout's demo; two checkouts never share one. MOTIVE_DEMO_STATE overrides the directory."""
+    if override := os.environ.get("MOTIVE_DEMO_STATE"):
+        return DemoState(Path(override))
+    name = f"pg_motive-{os.geteuid()}-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
+    # Not the home directory: root's is closed to the account that the servers run under, and sockets need short paths.
+    return DemoState(Path("/var/tmp") / name)
+
+
+def running(pid_file: Path) -> int | None:
+    """The process id in `pid_file` while that process lives."""
+    try:
+        pid = int(pid_file.read_text(encoding="ascii"))
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return None
+    return pid
+
+
+def stop_process(pid_file: Path, timeout: float = 20.0) -> None:
+    """Stops the process named in `pid_file` with SIGTERM, then SIGKILL; does nothing where none runs."""
+    pid = running(pid_file)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + timeout
+        while running(pid_file) is not None:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                break
+            _reap(pid)
+            time.sleep(0.02)
+    pid_file.unlink(missing_ok=True)
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def wait_until(done: Callable[[], bool], timeout: float, description: str) -> None:
+    """Polls `done`; raises ConfigError naming `description` when it does not come true in `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            raise ConfigError(
+                f"{description} took more than {timeout:.0f} s", "Look into the logs in the demo's directory."
+            )
+        time.sleep(0.05)

@@ -1,0 +1,132 @@
+"""The Triton engine: sends batches to whichever of several Triton servers has the least to do and can answer.
+
+Each address has a breaker; a batch that one address cannot take goes to the next while time is left, which is safe, as
+computing twice changes nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.engines import Backend
+from sidecar.engines.breaker import Breaker
+from sidecar.engines.triton_endpoint import ServedModel, TritonEndpoint
+from sidecar.errors import DeadlineError, InternalError, OverloadError, UnavailableError
+from sidecar.repository import Repository
+from sidecar.tls import CertificateFiles
+from sidecar.traces import span
+
+
+class TritonEngine:
+    """Computes on the Triton servers at `addresses`, which need not be up yet. `model` is its name there."""
+
+    name = "triton"
+    cancellable = True
+
+    def __init__(
+        self,
+        repository: Repository,
+        addresses: Sequence[str],
+        model: str,
+        *,
+        batches: int = 4,
+        tls: CertificateFiles | None = None,
+    ) -> None:
+        """`batches` is how many go to each address at once: enough for Triton to have the next one at hand."""
+        self.repository = repository
+        self.parallel = batches * len(addresses)
+        served = ServedModel(model, repository.calibration.outputs, repository.manifest.files["1/model.onnx"])
+        self._probing: asyncio.Task[bool] | None = None
+        self._endpoints = [TritonEndpoint(address, served, tls, Breaker()) for address in addresses]
+
+    async def infer(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        *,
+        timeout_s: float | None = None,
+        priority: int = 0,
+    ) -> NDArray[np.float32]:
+        """input_ids, attention_mask [batch, tokens] -> logits [batch, outputs]; cancelling it cancels it in Triton."""
+        inputs = (("input_ids", input_ids), ("attention_mask", attention_mask))
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        tried: list[TritonEndpoint] = []
+        last: UnavailableError | OverloadError | None = None
+        if self._probing is None:
+            await self._probe_again()
+        while (endpoint := self._choose(tried)) is not None:
+            tried.append(endpoint)
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                raise DeadlineError("the deadline passed before Triton answered")
+            try:
+                return await self._ask(endpoint, inputs, left, priority)
+            except (UnavailableError, OverloadError) as error:
+                last = error
+                self._probe_again()
+        raise last or UnavailableError(self._why())
+
+    async def _ask(
+        self,
+        endpoint: TritonEndpoint,
+        inputs: Sequence[tuple[str, NDArray[np.int64]]],
+        timeout_s: float | None,
+        priority: int,
+    ) -> NDArray[np.float32]:
+        breaker = endpoint.breaker
+        breaker.begin()
+        try:
+            with span("triton", address=endpoint.address, rows=len(inputs[0][1])):
+                logits = await endpoint.infer(inputs, timeout_s, priority)
+        except (UnavailableError, DeadlineError, InternalError) as error:
+            breaker.failure(error.message)
+            raise
+        except OverloadError:
+            # It answers, though not this: no reason to stop asking.
+            breaker.success()
+            raise
+        except BaseException:
+            breaker.abandoned()
+            raise
+        breaker.success()
+        return logits
+
+    def _choose(self, tried: Sequence[TritonEndpoint]) -> TritonEndpoint | None:
+        """The least busy address that may be asked."""
+        able = [one for one in self._endpoints if one.ready and one not in tried and one.breaker.allows()]
+        return min(able, key=lambda one: one.batches, default=None)
+
+    def _why(self) -> str:
+        reasons = (f"{one.address}: {one.breaker.reason or one.reason}" for one in self._endpoints)
+        return "no Triton server can be asked; " + "; ".join(reasons)
+
+    async def ready(self) -> bool:
+        """Whether a batch would be answered now; finds out anew, and has the model loaded where it is missing."""
+        return await self._probe_again()
+
+    def _probe_again(self) -> "asyncio.Task[bool]":
+        """Probes every address, unless that is under way: after a failure, the next look would be late."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe())
+        return self._probing
+
+    async def _probe(self) -> bool:
+        await asyncio.gather(*(one.probe() for one in self._endpoints))
+        return any(one.ready and one.breaker.allows() for one in self._endpoints)
+
+    def backends(self) -> Sequence[Backend]:
+        """Each address as it is now."""
+        return [
+            Backend(one.address, one.breaker.state, one.breaker.reason or one.reason, one.batches)
+            for one in self._endpoints
+        ]
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        await asyncio.gather(*(one.close() for one in self._endpoints))

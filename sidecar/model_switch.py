@@ -1,0 +1,124 @@
+"""The model being served, and the change to another one: opened beside the old, tried, and only then switched to.
+
+A release that cannot be opened or does not answer leaves the old one serving, and the reason to be read in GetModel.
+A call keeps the classifier it began with, so that every answer is one model's.
+"""
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from sidecar.classifier import Classifier
+from sidecar.config import Settings
+from sidecar.engines.open import open_release
+from sidecar.engines.url import parse_engine
+from sidecar.errors import DeadlineError, InternalError, MotiveError, UnavailableError
+from sidecar.metrics import Metrics
+from sidecar.releases import resolve
+
+TRIAL_S = 30.0
+_TRIAL_PAUSE_S = 0.2
+TRIAL_TEXT = "The old one was too slow, so I bought this. 旧的太慢了，所以买了这个。"
+
+log = logging.getLogger(__name__)
+
+
+class ModelSwitch:
+    """Holds the classifier that answers now."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Opens the current model, which takes seconds; raises ConfigError where that cannot be."""
+        self._settings = settings
+        self._metrics = metrics
+        self._url = parse_engine(settings.engine)
+        self._path = resolve(self._url.path)
+        self._refused: Path | None = None
+        self._switching: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self.error = ""
+        """Why the newest release is not the one served; empty where it is."""
+        self.current = self._open(self._path)
+        self._show()
+
+    def _open(self, path: Path) -> Classifier:
+        return Classifier(
+            open_release(self._settings, self._url, path),
+            cache_texts=self._settings.cache_texts,
+            max_admitted_texts=self._settings.max_admitted_texts,
+            batch_tokens=self._settings.batch_tokens,
+            metrics=self._metrics,
+        )
+
+    def start(self) -> None:
+        """Lets the current model answer; needs a running event loop."""
+        self.current.batcher.start()
+
+    async def look(self) -> None:
+        """Begins to switch when another release has become the current one; never raises."""
+        try:
+            path = resolve(self._url.path)
+        except (MotiveError, OSError) as error:
+            self.error = str(error)
+            return
+        if path == self._path:
+            self.error, self._refused = "", None
+        elif path != self._refused and (self._switching is None or self._switching.done()):
+            self._switching = asyncio.create_task(self._switch(path))
+
+    async def _switch(self, path: Path) -> None:
+        candidate = None
+        try:
+            candidate = await asyncio.to_thread(self._open, path)
+            candidate.batcher.start()
+            await self._try(candidate)
+        except (UnavailableError, DeadlineError) as error:
+            # Triton may still be loading it: the next look tries again.
+            self.error = f"{path.name} is not served yet: {error.message}"
+        except MotiveError as error:
+            self._refused = path
+            self.error = f"{path.name} is refused: {error.message}"
+            log.error("release %s", self.error)
+        else:
+            self._retire(self.current)
+            self.current, self._path, self.error = candidate, path, ""
+            self._show()
+            self._metrics.switches.inc()
+            log.info("serving %s", candidate.repository.model_version)
+            return
+        self._metrics.switch_failures.inc()
+        if candidate is not None:
+            self._retire(candidate)
+
+    async def _try(self, candidate: Classifier) -> None:
+        end = time.monotonic() + TRIAL_S
+        while not await candidate.engine.ready():
+            if time.monotonic() > end:
+                raise UnavailableError("; ".join(backend.reason for backend in candidate.engine.backends()))
+            await asyncio.sleep(_TRIAL_PAUSE_S)
+        (answer,) = await candidate.classify([TRIAL_TEXT], deadline=end)
+        if answer.HasField("error"):
+            raise InternalError(f"a trial text was answered: {answer.error.message}")
+
+    def _retire(self, classifier: Classifier) -> None:
+        task = asyncio.create_task(self._close(classifier))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    @staticmethod
+    async def _close(classifier: Classifier) -> None:
+        await classifier.idle()
+        await classifier.batcher.close()
+        await classifier.engine.close()
+
+    def _show(self) -> None:
+        self._metrics.show_model(self.current.repository.model_version)
+
+    async def close(self) -> None:
+        """Ends the current model and those still answering their last calls; drain the server first."""
+        tasks = [*self._retiring, *([self._switching] if self._switching else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.current.batcher.close()
+        await self.current.engine.close()

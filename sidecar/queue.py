@@ -1,0 +1,136 @@
+"""The queue in the database, as the worker sees it: one function for each SQL function, and nothing else.
+
+Every call is a transaction of its own. What a call means is said by the comment of its SQL function.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+CONTROL_CHANNEL = "motive_control"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one worker holds for a while."""
+
+    lease: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One key of a claim. Without `text` and `problem` there is nothing to do for it."""
+
+    entry: int
+    key: str
+    """JSON, as the queue holds it; never taken apart here."""
+    text: str | None
+    hash: str
+    """Hexadecimal, of the text as it was read."""
+    problem: str | None
+    """Why the text cannot be sent."""
+    priority: int
+    """1 for rows just written, 2 for backfills, 3 for shadow runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What complete() did, in rows."""
+
+    written: int
+    skipped: int
+    returned: int
+
+
+def connect(dsn: str, *, name: str = "pg_motive worker") -> Connection:
+    """A connection that works through a pooler in transaction mode as well: nothing in it outlives a transaction."""
+    connection: Connection = psycopg.connect(
+        dsn,
+        autocommit=True,
+        prepare_threshold=None,
+        application_name=name,
+        connect_timeout=10,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+    )
+    # Keys are handed back as they came: their JSON is never parsed.
+    psycopg.types.json.set_json_loads(_raw, connection)
+    return connection
+
+
+def _raw(document: str | bytes) -> str:
+    return document.decode() if isinstance(document, bytes) else document
+
+
+def claim(connection: Connection, max_rows: int, lease_s: float, shadow: str | None = None) -> Claim | None:
+    """motive.claim(); None where nothing is waiting."""
+    row = connection.execute(
+        "select * from motive.claim(%s, make_interval(secs => %s), %s)", (max_rows, lease_s, shadow)
+    ).fetchone()
+    return Claim(str(row[0]), row[2]) if row else None
+
+
+def read(connection: Connection, lease: str, model: str | None) -> list[Reading]:
+    """motive.read()."""
+    rows = connection.execute("select * from motive.read(%s, %s)", (lease, model))
+    return [
+        Reading(entry, key, text, "" if hash_ is None else hash_.hex(), problem, priority)
+        for entry, key, text, hash_, problem, priority in rows
+    ]
+
+
+def complete(connection: Connection, lease: str, results: Sequence[str], model: str) -> Outcome:
+    """motive.complete(); each result is one JSON object."""
+    document = "[" + ",".join(results) + "]"
+    row = connection.execute("select * from motive.complete(%s, %s::jsonb, %s)", (lease, document, model)).fetchone()
+    assert row is not None
+    return Outcome(*row)
+
+
+def extend(connection: Connection, lease: str, by_s: float) -> int:
+    """motive.extend()."""
+    return _number(connection, "select motive.extend(%s, make_interval(secs => %s))", (lease, by_s))
+
+
+def release(connection: Connection, lease: str, delay_s: float = 0.0) -> int:
+    """motive.release()."""
+    return _number(connection, "select motive.release(%s, make_interval(secs => %s))", (lease, delay_s))
+
+
+def step(connection: Connection, max_rows: int, model: str | None) -> int:
+    """motive.step()."""
+    return _number(connection, "select motive.step(%s, %s)", (max_rows, model))
+
+
+def sweep(connection: Connection) -> None:
+    """motive.sweep()."""
+    connection.execute("select motive.sweep()")
+
+
+def register_model(connection: Connection, document: str) -> str:
+    """motive.register_served_model()."""
+    row = connection.execute("select motive.register_served_model(%s::jsonb)", (document,)).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def progress(connection: Connection) -> list[tuple[str, int, int]]:
+    """motive.progress(): what runs, with the rows read and those there are to read."""
+    return [(str(what), seen, total) for what, seen, total in connection.execute("select * from motive.progress()")]
+
+
+def listen(connection: Connection) -> None:
+    """Has the connection told of control events."""
+    connection.execute(f"listen {CONTROL_CHANNEL}")
+
+
+def _number(connection: Connection, query: Any, parameters: tuple[object, ...]) -> int:
+    row = connection.execute(query, parameters).fetchone()
+    assert row is not None
+    return int(row[0] or 0)

@@ -1,0 +1,109 @@
+"""A directory of releases: model repositories side by side, and a link that says which one is served.
+
+    DIRECTORY/
+      current -> releases/motive-1a2b3c4d      what sidecars serve; replaced in one step
+      previous -> releases/motive-99aa88bb     what `motive release --rollback` goes back to
+      releases/motive-1a2b3c4d/                a model repository, whole before it has its name
+      triton/motive-1a2b3c4d/                  the same model as Triton wants it (sidecar.triton_repository)
+
+Whoever may write here may release: there is no remote call that changes the model.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from sidecar.errors import ConfigError
+from sidecar.repository import Repository
+
+CURRENT = "current"
+PREVIOUS = "previous"
+RELEASES = "releases"
+TRITON = "triton"
+
+
+def is_releases(path: Path) -> bool:
+    """Whether `path` is a directory of releases rather than a model repository."""
+    return (path / CURRENT).is_symlink() or (path / RELEASES).is_dir()
+
+
+def resolve(path: Path) -> Path:
+    """The model repository to serve: what `current` leads to, or `path` itself where it is a repository."""
+    if not is_releases(path):
+        return path
+    link = path / CURRENT
+    if not link.is_symlink():
+        raise ConfigError(f"{path} holds no release yet", "Make one: motive release PATH.")
+    return path / os.readlink(link)
+
+
+def release_name(repository: Repository) -> str:
+    """`NAME-DIGEST8`: the directory's name, and the model's name in Triton."""
+    return f"{repository.manifest.name}-{repository.manifest.digest.hex()[:8]}"
+
+
+def publish(destination: Path, fill: Callable[[Path], None]) -> bool:
+    """Makes the directory `destination` in one step, so that nobody ever sees a part of it; False where it exists.
+
+    `fill` writes the files into the empty directory it is given.
+    """
+    if destination.exists():
+        return False
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=destination.parent))
+    try:
+        fill(draft)
+        _sync(draft)
+        draft.chmod(0o755)
+        draft.rename(destination)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise ConfigError(f"cannot write {destination}: {error.strerror}", "Check space and permissions.") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    _sync_directory(destination.parent)
+    return True
+
+
+def activate(directory: Path, name: str) -> None:
+    """Makes release `name` the current one, and the one before it the previous."""
+    current = directory / CURRENT
+    if current.is_symlink() and (before := os.readlink(current)) != f"{RELEASES}/{name}":
+        _link(directory / PREVIOUS, before)
+    _link(current, f"{RELEASES}/{name}")
+
+
+def previous(directory: Path) -> str:
+    """The name of the release that a rollback goes back to; raises ConfigError where there is none."""
+    link = directory / PREVIOUS
+    if not link.is_symlink():
+        raise ConfigError(f"{directory} has no previous release", "Nothing was released before the current one.")
+    return Path(os.readlink(link)).name
+
+
+def _link(link: Path, target: str) -> None:
+    draft = link.with_name(f".{link.name}-{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(target)
+    draft.replace(link)
+    _sync_directory(link.parent)
+
+
+def _sync(path: Path) -> None:
+    for file in path.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+    _sync_directory(path)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

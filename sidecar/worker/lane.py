@@ -1,0 +1,119 @@
+"""One connection going round: claim, read, ask, complete."""
+
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import psycopg
+
+from sidecar import queue
+from sidecar.errors import DeadlineError, MotiveError, OverloadError, VersionError
+from sidecar.worker.answers import Asker
+from sidecar.worker.breaker import Breaker
+from sidecar.worker.service import Abandoned, Service
+from sidecar.worker.settings import WorkerSettings
+
+CLAIM_SECONDS = 0.3
+"""What a claim should take the model: new rows wait no longer than this for a lane."""
+STEP_ROWS = 2000
+LOST_CONNECTION_LOG_S = 15.0
+
+log = logging.getLogger("sidecar.worker")
+
+
+class Lane:
+    """Works until `stopping` is set; `turn` is one round."""
+
+    def __init__(self, settings: WorkerSettings, service: Service, breaker: Breaker, shared: "Shared") -> None:
+        self._settings = settings
+        self._service = service
+        self._breaker = breaker
+        self._shared = shared
+        self._connection: queue.Connection | None = None
+        self._rows = min(64, settings.max_rows)
+        self._asked_at: float | None = None
+        self._logged_at = float("-inf")
+        self.idle = False
+
+    def run(self) -> None:
+        """Goes round until told to stop."""
+        delay = self._settings.poll_min_s
+        try:
+            while not self._shared.stopping.is_set():
+                try:
+                    worked = self._breaker.admits() and self.turn()
+                except psycopg.Error as error:
+                    self._reset(error)
+                    worked, delay = False, max(delay, 0.1)
+                if worked:
+                    self.idle, delay = False, self._settings.poll_min_s
+                    continue
+                self.idle = self._connection is not None
+                self._shared.wait(delay)
+                delay = min(2 * delay, self._settings.poll_max_s)
+        finally:
+            self.close()
+
+    def turn(self) -> bool:
+        """One claim, or one step of a job; False where there was nothing to do."""
+        shared, settings = self._shared, self._settings
+        claim = self._call(lambda c: queue.claim(c, self._rows, settings.lease_s, settings.shadow or None))
+        if claim is None:
+            return not settings.shadow and self._call(lambda c: queue.step(c, STEP_ROWS, shared.model or None)) > 0
+        self.idle = False
+        try:
+            model = shared.served_model(self)
+            readings = self._call(lambda c: queue.read(c, claim.lease, model))
+        except (MotiveError, Abandoned) as error:
+            self._give_back(claim, error)
+            return False
+        asker = Asker(self._service, self._heartbeat(claim))
+        started = time.monotonic()
+        fault: MotiveError | Abandoned | None = None
+        try:
+            asker.ask(readings, model)
+        except (MotiveError, Abandoned) as error:
+            fault = error
+        asked_s = time.monotonic() - started
+        results = asker.results
+        if results.model != model:
+            shared.model_changed(self)
+        if fault is not None and not results.rows:
+            self._give_back(claim, fault)
+            return False
+        try:
+            outcome = self._call(lambda c: queue.complete(c, claim.lease, results.rows, results.model))
+        except psycopg.errors.ObjectNotInPrerequisiteState as error:
+            # The model is not known yet, or answers what its taxonomy does not hold: no row is at fault.
+            shared.model_changed(self)
+            self._give_back(claim, VersionError(error.diag.message_primary or "", error.diag.message_hint or ""))
+            return False
+        if fault is not None:
+            self._back_off(fault)
+            return False
+        self._breaker.worked()
+        self._resize(len(readings), asked_s)
+        shared.count(outcome, claim.rows >= self._rows)
+        return outcome.returned < claim.rows
+
+    def interrupt_if_stuck(self) -> None:
+        """Called by another thread: gives up a connection that has been silent for too long."""
+        asked_at, connection = self._asked_at, self._connection
+        if asked_at is None or connection is None or time.monotonic() - asked_at < self._settings.database_timeout_s:
+            return
+        with contextlib.suppress(OSError, psycopg.Error), socket.fromfd(connection.fileno(), 0, 0) as link:
+            link.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.close()
+            self._connection = None
+
+    def call[T](self, function: Callable[[queue.Connection], T]) -> T:
+        """Runs one call to the database on this lane's connection."""
+        return self._call(function)

@@ -1,0 +1,19 @@
+-- The peers of classify_motive, for the bench alone: how others reach a model from SQL.
+
+-- name: pipeline
+-- PostgresML's way: the transformers pipeline lives in each backend. {packages} and {model} are paths.
+create function bench_pipeline(body text) returns text language plpython3u as $$
+import sys
+if '{packages}' not in sys.path: sys.path.append('{packages}')
+from tests.bench.pipeline_peer import classify
+return classify('{model}', [body])[0]
+$$;
+
+-- name: http
+-- A web service around the same pipeline, called with a connection kept alive. {port} is its port.
+create function bench_http(body text) returns text language plpython3u as $$
+import http.client, json
+if 'http' not in SD: SD['http'] = http.client.HTTPConnection('127.0.0.1', {port})
+SD['http'].request('POST', '/classify', json.dumps({{'text': body}}), {{'content-type': 'application/json'}})
+return json.loads(SD['http'].getresponse().read())['motive']
+$$;

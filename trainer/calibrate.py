@@ -1,0 +1,156 @@
+"""`motive-train calibrate`: from held-out logits to probabilities that mean something, thresholds and abstention.
+
+Fits the numbers of `sidecar.repository.Calibration`, which the sidecar then applies. A Platt scaling per motive (Platt
+1999), drawn towards one common scaling where a motive has few texts; one temperature for the primary head (Guo and
+others 2017, arXiv 1706.04599); thresholds for the best micro-F1 of the sets of motives, drawn towards one common
+threshold likewise; a bias of abstention for the best primary accuracy and macro-F1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from sklearn.model_selection import KFold
+
+from sidecar.repository import Calibration
+from trainer.errors import TrainerError
+from trainer.learn import Targets
+
+Floats = NDArray[np.float64]
+KNOTS = np.linspace(-12.0, 12.0, 97)
+FEW = 30.0
+"""How many positive texts weigh as much as the common scaling or threshold."""
+
+
+def fit_calibration(labels: Sequence[str], logits: NDArray[np.float32], targets: Targets) -> Calibration:
+    """logits [texts, 2 * labels + 1] of held-out texts and what they should give -> the calibration.
+
+    Raises TrainerError where a logit is no number or there are fewer than 20 texts.
+    """
+    if len(logits) < 20:
+        raise TrainerError(f"{len(logits)} held-out texts are too few to calibrate on; give at least 20")
+    if not np.isfinite(logits).all():
+        raise TrainerError("the model gives logits that are no numbers; train it anew with a lower learning_rate")
+    count = len(labels)
+    z, motives, primary = logits.astype(np.float64), targets.motives.astype(np.float64), targets.primary
+    common = platt(z[:, :count].ravel(), motives.ravel(), (1.0, 0.0), 1e-6)
+    scalings = [platt(z[:, i], motives[:, i], common, FEW) for i in range(count)]
+    calibration = replace(
+        Calibration.plain(labels, primary=True),
+        knots=tuple((tuple(KNOTS.tolist()), tuple(sigmoid(a * KNOTS + b).tolist())) for a, b in scalings),
+        primary_temperature=temperature(z[:, count:], primary),
+    )
+    calibration = replace(calibration, abstention_bias=abstention_bias(calibration, z, primary))
+    calibration = replace(calibration, thresholds=thresholds(calibration, z, motives))
+    return confidences(calibration, z, motives)
+
+
+def sigmoid(x: Floats) -> Floats:
+    """The logistic function, elementwise."""
+    result: Floats = 1.0 / (1.0 + np.exp(-np.clip(x, -40.0, 40.0)))
+    return result
+
+
+def platt(z: Floats, y: Floats, prior: tuple[float, float], strength: float) -> tuple[float, float]:
+    """Slope and offset of the logistic curve through (z, y), drawn towards `prior` with `strength` texts' weight."""
+
+    def loss(ab: Floats) -> tuple[float, Floats]:
+        p = sigmoid(ab[0] * z + ab[1])
+        pull = ab - np.asarray(prior)
+        value = -(y * np.log(p + 1e-12) + (1 - y) * np.log(1 - p + 1e-12)).sum() + strength / 10 * (pull**2).sum()
+        slope = np.array([((p - y) * z).sum(), (p - y).sum()]) + strength / 5 * pull
+        return float(value), slope
+
+    a, b = minimize(loss, np.asarray(prior), jac=True, method="L-BFGS-B", bounds=[(0.05, 5.0), (-6.0, 6.0)]).x
+    return float(a), float(b)
+
+
+def temperature(z: Floats, primary: NDArray[np.float32]) -> float:
+    """The divisor of the primary logits that makes their softmax likeliest."""
+
+    def loss(log: Floats) -> float:
+        scaled = z / math.exp(float(log[0]))
+        scaled = scaled - scaled.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(scaled).sum(axis=1)) - (scaled * primary).sum(axis=1)).mean())
+
+    return math.exp(float(minimize(loss, np.zeros(1), method="Nelder-Mead").x[0]))
+
+
+def abstention_bias(calibration: Calibration, z: Floats, primary: NDArray[np.float32]) -> float:
+    """The bias with the best sum of primary accuracy and F1 of abstention; the middle of the best stretch."""
+    gold = primary.argmax(axis=1)
+    last = primary.shape[1] - 1
+    grid = np.linspace(-1.5, 1.5, 61)
+    marks = []
+    for bias in grid:
+        said = replace(calibration, abstention_bias=float(bias)).primary_scores(z).argmax(axis=1)
+        hit = ((said == last) & (gold == last)).sum()
+        f1 = 2 * hit / max(1, (said == last).sum() + (gold == last).sum())
+        marks.append((said == gold).mean() + 0.5 * f1)
+    smooth = np.convolve(np.pad(marks, 3, mode="edge"), np.ones(7) / 7, mode="valid")
+    return float(grid[int(smooth.argmax())])
+
+
+def thresholds(calibration: Calibration, z: Floats, motives: Floats) -> tuple[float, ...]:
+    """Per label the threshold with the best micro-F1 of the answers' sets, by coordinate ascent from a common one."""
+    probability, primary = calibration.probabilities(z), calibration.primary_scores(z)
+    count = motives.shape[1]
+    speaks = primary.argmax(axis=1) < count
+    first = np.zeros_like(motives, dtype=bool)
+    first[np.arange(len(z)), primary[:, :-1].argmax(axis=1)] = True
+    gold, total = motives > 0.5, motives.sum()
+
+    def chosen(limits: Floats) -> NDArray[np.bool_]:
+        result: NDArray[np.bool_] = ((probability >= limits) | first) & speaks[:, None]
+        return result
+
+    def f1(limits: Floats) -> float:
+        said = chosen(limits)
+        return float(2 * (said & gold).sum() / max(1.0, said.sum() + total))
+
+    grid = np.linspace(0.1, 0.8, 36)
+    common = float(grid[int(np.argmax([f1(np.full(count, t)) for t in grid]))])
+    limits = np.full(count, common)
+    for _ in range(3):
+        for i in range(count):
+            trials = [f1(np.where(np.arange(count) == i, t, limits)) for t in grid]
+            limits[i] = grid[int(np.argmax(trials))]
+    weight = motives.sum(axis=0) / (motives.sum(axis=0) + FEW)
+    return tuple(float(t) for t in weight * limits + (1 - weight) * common)
+
+
+def confidences(calibration: Calibration, z: Floats, motives: Floats) -> Calibration:
+    """Adds the curves from raw scores to the probability that the answer is right: its first motive holds, or none."""
+    primary = calibration.primary_scores(z)
+    probability = calibration.probabilities(z)
+    count = motives.shape[1]
+    speaks = primary.argmax(axis=1) < count
+    first = primary[:, :-1].argmax(axis=1)
+    rows = np.arange(len(z))
+    raw = np.maximum(probability[rows, first], primary[rows, first])[speaks]
+    right = (motives[rows, first] > 0.5)[speaks].astype(np.float64)
+    silent = primary[~speaks, -1]
+    nothing = (motives[~speaks].sum(axis=1) == 0).astype(np.float64)
+    return replace(calibration, primary_knots=curve(raw, right), abstention_knots=curve(silent, nothing))
+
+
+def curve(raw: Floats, right: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """A rising curve from a raw score, 0 to 1, to how often it was right: a logistic one in the score's log-odds."""
+    grid = np.linspace(0.0, 1.0, 51)
+    a, b = platt(log_odds(raw), right, (1.0, 0.0), 10.0)
+    return tuple(grid.tolist()), tuple(sigmoid(a * log_odds(grid) + b).tolist())
+
+
+def log_odds(p: Floats) -> Floats:
+    """The inverse of the logistic function, bounded at 0.001 and 0.999."""
+    p = np.clip(p, 1e-3, 1 - 1e-3)
+    result: Floats = np.log(p / (1 - p))
+    return result
+
+
+def folds(count: int, parts: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Index pairs (fit, judge) of a cross-validation, for figures of a calibration on texts it did not see."""
+    return list(KFold(parts, shuffle=True, random_state=seed).split(np.arange(count)))

@@ -1,0 +1,143 @@
+"""The one config file of a training: TOML, every key with a default, unknown keys refused."""
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import TrainerError
+
+
+@dataclass(frozen=True)
+class Data:
+    """[data]: what is learnt from, and how it is split."""
+
+    corpus: tuple[str, ...] = ("corpus/*.jsonl",)
+    """Files of labelled texts; patterns are relative to the config file."""
+    taxonomy: str = "taxonomy.toml"
+    calibration_share: float = 0.1
+    """Share of the texts held out to calibrate and to set thresholds."""
+    test_share: float = 0.1
+    """Share held out to evaluate; neither trained nor calibrated on."""
+    seed: int = 17
+
+
+@dataclass(frozen=True)
+class Network:
+    """[network]: the backbone and what is kept of it."""
+
+    base: str = "intfloat/multilingual-e5-small"
+    layers: tuple[int, ...] = ()
+    """Layers to keep, 0 next to the embedding; empty keeps all."""
+    trim_vocabulary: bool = False
+    pooling: str = ""
+    """"mean", "last" or "labels"; empty chooses mean, or last for decoders."""
+    dropout: float = 0.1
+    lora_rank: int = 0
+    """0 trains all weights; above 0, low-rank adapters of that rank, merged at the end."""
+    prefix: str = ""
+    """Put before every text (some encoders are trained with one)."""
+    max_tokens: int = 192
+    """Longer texts are cut in training; serving reads them in windows."""
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """[optimisation]: how it is learnt."""
+
+    epochs: float = 6.0
+    batch: int = 32
+    learning_rate: float = 1e-4
+    layer_decay: float = 0.9
+    """Each layer below learns at this factor of the rate of the one above."""
+    head_rate: float = 10.0
+    """The heads learn at this multiple of the learning rate."""
+    freeze_embedding: bool = False
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.05
+    class_balance: float = 0.0
+    """0: every text counts alike; 1: every primary class counts alike; between: in between."""
+    consistency: float = 0.0
+    """Weight of the divergence between two passes with different dropout (R-drop); 0 does one pass."""
+    average: float = 0.0
+    """Decay per step of the running average of the weights that is kept in the end (EMA); 0 keeps the last weights."""
+    precision: str = "fp32"
+    """"fp32" or "bf16"."""
+    patience: int = 0
+    """Evaluations without improvement before training stops early; 0 never stops early."""
+    seed: int = 17
+    threads: int = 0
+    """Processor threads; 0 leaves the choice to torch."""
+    teacher: str = ""
+    """JSON Lines of a teacher's logits (`distill` writes it); empty learns from the labels alone."""
+    teacher_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class Release:
+    """[release]: what the exported model is called."""
+
+    name: str = "motive"
+    version: str = "0.1.0"
+    window: int = 256
+    stride: int = 192
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole config file."""
+
+    path: Path
+    data: Data = field(default_factory=Data)
+    network: Network = field(default_factory=Network)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    release: Release = field(default_factory=Release)
+
+    def resolve(self, name: str) -> Path:
+        """A path of the file, which is relative to the file itself."""
+        return (self.path.parent / name).resolve()
+
+    def corpus_files(self) -> list[Path]:
+        """The corpus files, sorted; raises TrainerError where a pattern matches none."""
+        found: list[Path] = []
+        for pattern in self.data.corpus:
+            base = Path(pattern)
+            root = Path(base.anchor) if base.is_absolute() else self.path.parent
+            matches = sorted(root.glob(str(base.relative_to(base.anchor) if base.is_absolute() else base)))
+            if not matches:
+                raise TrainerError(f"{self.path}: no file matches {pattern}; mend [data] corpus")
+            found += matches
+        return sorted(set(found))
+
+
+SECTIONS = {"data": Data, "network": Network, "optimisation": Optimisation, "release": Release}
+
+
+def read_config(path: Path) -> Config:
+    """Reads a config file; raises TrainerError naming an unknown section or key, or a value of the wrong type."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrainerError(f"{path} does not exist; give a config file with --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainerError(f"{path} is not TOML: {error}") from None
+    for name in tables:
+        if name not in SECTIONS:
+            raise TrainerError(f"{path}: no section [{name}]; there are {', '.join(SECTIONS)}")
+    return Config(path, **{name: _section(path, name, tables.get(name, {})) for name in SECTIONS})
+
+
+def _section(path: Path, name: str, table: dict[str, Any]) -> Any:
+    kind = SECTIONS[name]
+    types = {f.name: type(f.default) for f in fields(kind)}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in types:
+            raise TrainerError(f"{path}: [{name}] has no key {key}; there are {', '.join(types)}")
+        wanted = types[key]
+        given = tuple(value) if isinstance(value, list) else float(value) if wanted is float and type(value) is int else value
+        if type(given) is not wanted:
+            raise TrainerError(f"{path}: [{name}] {key} = {value!r} should be of type {wanted.__name__}")
+        values[key] = given
+    return kind(**values)

@@ -1,0 +1,32 @@
+"""Vectors of a backbone that was not fine-tuned: the mean of its last hidden states."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.bases import Base
+from trainer.predict import predict, token_ids
+
+
+def embedder(base: Base, max_tokens: int = 128, prefix: str = "") -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """A function from texts to vectors float32 [texts, width]; answers from memory what it has seen before."""
+    model = base.model.eval()
+    memory: dict[str, NDArray[np.float32]] = {}
+
+    def infer(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            hidden = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).last_hidden_state
+            weight = torch.from_numpy(mask).unsqueeze(-1).float()
+            vectors: NDArray[np.float32] = ((hidden * weight).sum(1) / weight.sum(1).clamp(min=1)).float().numpy()
+            return vectors
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        new = list(dict.fromkeys(text for text in texts if text not in memory))
+        if new:
+            rows = token_ids(base.tokenizer, new, max_tokens, prefix)
+            memory.update(zip(new, predict(infer, rows, base.pad_id), strict=True))
+        return np.stack([memory[text] for text in texts])
+
+    return embed

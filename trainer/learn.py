@@ -1,0 +1,190 @@
+"""Training proper: transformers' Trainer around the classifier, with the levers that small corpora need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from trainer.classifier import MotiveClassifier, layer_stack, motive_loss
+from trainer.config import Optimisation
+from trainer.errors import TrainerError
+from trainer.predict import Ids, pad
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the texts should give: motives float32 [texts, labels], primary float32 [texts, labels + 1]."""
+
+    motives: NDArray[np.float32]
+    primary: NDArray[np.float32]
+
+
+class Rows(torch.utils.data.Dataset[dict[str, Any]]):
+    """Token ids with their targets."""
+
+    def __init__(self, ids: Ids, targets: Targets) -> None:
+        self.ids, self.targets = ids, targets
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return {"input_ids": self.ids[i], "motives": self.targets.motives[i], "primary": self.targets.primary[i]}
+
+
+class Learner(nn.Module):
+    """The classifier with its loss, as Trainer wants it."""
+
+    def __init__(self, classifier: MotiveClassifier, weight: Tensor, options: Optimisation) -> None:
+        super().__init__()
+        self.classifier, self.options = classifier, options
+        self.register_buffer("weight", weight)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, motives: Tensor, primary: Tensor) -> dict[str, Tensor]:
+        """Gives `loss` (scalar) and `logits`; raises TrainerError where the loss is no number."""
+        logits = self.classifier(input_ids, attention_mask)
+        if self.training:
+            smooth = self.options.label_smoothing
+            motives = motives * (1 - smooth) + smooth / motives.shape[1]
+            primary = primary * (1 - smooth) + smooth / primary.shape[1]
+        loss = motive_loss(logits, motives, primary, self.weight)  # type: ignore[arg-type]
+        if self.training and self.options.consistency > 0:
+            again = self.classifier(input_ids, attention_mask)
+            loss = (loss + motive_loss(again, motives, primary, self.weight)) / 2  # type: ignore[arg-type]
+            loss = loss + self.options.consistency * divergence(logits, again, motives.shape[1])
+        if not torch.isfinite(loss):
+            raise TrainerError("the loss is not a number; lower learning_rate, or use precision = \"fp32\"")
+        return {"loss": loss, "logits": logits}
+
+
+def divergence(a: Tensor, b: Tensor, labels: int) -> Tensor:
+    """Symmetric Kullback-Leibler divergence of two passes (Liang and others 2021, arXiv 2106.14448), mean of the batch."""
+    p, q = functional.log_softmax(a[:, labels:], dim=1), functional.log_softmax(b[:, labels:], dim=1)
+    one = ((p.exp() - q.exp()) * (p - q)).sum(dim=1)
+    many = ((torch.sigmoid(a[:, :labels]) - torch.sigmoid(b[:, :labels])) * (a[:, :labels] - b[:, :labels])).sum(dim=1)
+    return ((one + many) / 2).mean()
+
+
+class RunningAverage(TrainerCallback):  # type: ignore[misc]
+    """Keeps an exponential average of the weights and puts it in place of the last ones at the end."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.average: dict[str, Tensor] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                if value.requires_grad:
+                    held = self.average.setdefault(name, value.detach().clone())
+                    held.lerp_(value.detach(), 1 - decay)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                if name in self.average:
+                    value.copy_(self.average[name])
+
+
+def class_weights(primary: NDArray[np.float32], balance: float) -> Tensor:
+    """Weight per primary class: its rarity to the power `balance`, mean 1 over the texts. [labels + 1]"""
+    counts = primary.sum(axis=0)
+    weight = np.where(counts > 0, counts.sum() / np.maximum(counts, 1.0), 1.0) ** balance
+    return torch.tensor(weight / (weight * counts).sum() * counts.sum(), dtype=torch.float32)
+
+
+def parameter_groups(model: MotiveClassifier, options: Optimisation) -> list[dict[str, Any]]:
+    """One learning rate per depth: the heads fastest, each layer slower than the one above, the embedding slowest."""
+    stack = layer_stack(model.backbone)
+    depth = {id(p): i for i, layer in enumerate(stack) for p in layer.parameters()}
+    backbone = {id(p) for p in model.backbone.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) not in backbone:
+            rate = options.learning_rate * options.head_rate
+        else:
+            rate = options.learning_rate * options.layer_decay ** (len(stack) - 1 - depth.get(id(parameter), -1))
+        decay = options.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+
+
+def learn(
+    model: MotiveClassifier,
+    train: tuple[Ids, Targets],
+    held: tuple[Ids, Targets],
+    pad_id: int,
+    options: Optimisation,
+    folder: Path,
+    *,
+    resume: bool = False,
+) -> dict[str, float]:
+    """Trains `model` in place; checkpoints go to `folder`. Returns Trainer's figures (loss, seconds, texts a second)."""
+    set_seed(options.seed)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.freeze_embedding:
+        model.backbone.get_input_embeddings().weight.requires_grad_(False)
+    learner = Learner(model, class_weights(train[1].primary, options.class_balance), options)
+    optimizer = torch.optim.AdamW(parameter_groups(model, options), lr=options.learning_rate)
+    steps = max(1, round(options.epochs * len(train[0]) / options.batch))
+    stops = options.patience > 0
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=options.epochs,
+        per_device_train_batch_size=options.batch,
+        per_device_eval_batch_size=options.batch * 2,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=int(options.warmup * steps),
+        bf16=options.precision == "bf16",
+        seed=options.seed,
+        data_seed=options.seed,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch" if stops else "no",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=stops,
+        metric_for_best_model="loss" if stops else None,
+        logging_steps=50,
+        report_to=[],
+        remove_unused_columns=False,
+        label_names=["motives", "primary"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    callbacks: list[TrainerCallback] = [RunningAverage(options.average)] if options.average else []
+    if stops:
+        callbacks.append(EarlyStoppingCallback(options.patience))
+    trainer = Trainer(
+        learner,
+        arguments,
+        data_collator=lambda rows: collate(rows, pad_id),
+        train_dataset=Rows(*train),
+        eval_dataset=Rows(*held) if stops else None,
+        callbacks=callbacks,
+        optimizers=(optimizer, None),
+    )
+    result = trainer.train(resume_from_checkpoint=resume or None)
+    model.to("cpu").eval()
+    return {name: float(value) for name, value in result.metrics.items()}
+
+
+def collate(rows: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
+    """Pads a batch to its longest text."""
+    ids, mask = pad([row["input_ids"] for row in rows], pad_id)
+    return {
+        "input_ids": torch.from_numpy(ids),
+        "attention_mask": torch.from_numpy(mask),
+        "motives": torch.from_numpy(np.stack([row["motives"] for row in rows])),
+        "primary": torch.from_numpy(np.stack([row["primary"] for row in rows])),
+    }

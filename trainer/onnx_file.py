@@ -1,0 +1,92 @@
+"""The classifier as an ONNX file: dynamic batch and tokens, big matrices stored as 16-bit floats and cast on load."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from trainer.classifier import MotiveClassifier
+
+OPSET = 18
+BIG = 4096
+"""Elements from which a matrix is stored in 16 bits; smaller ones, norms and biases stay in 32."""
+
+
+def round_weights(model: MotiveClassifier) -> None:
+    """Rounds the big matrices to what the file will hold, so that calibration sees the released numbers exactly."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1 and parameter.numel() >= BIG:
+                parameter.copy_(parameter.half().float())
+
+
+def onnx_model(model: MotiveClassifier) -> onnx.ModelProto:
+    """Exports in 32 bits: input_ids, attention_mask int64 [batch, tokens] -> logits float32 [batch, outputs]."""
+    model = model.eval()
+    attention = getattr(model.backbone.config, "_attn_implementation", None)
+    if attention is not None:
+        model.backbone.set_attn_implementation("eager")  # plain matrix products: runtimes fuse them themselves
+    ids = torch.tensor([[0, 5, 2, 1], [0, 5, 6, 2]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+    batch, tokens = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("tokens", min=2, max=512)
+    try:
+        program = torch.onnx.export(
+            model,
+            (ids, mask),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["logits"],
+            dynamic_shapes={"input_ids": {0: batch, 1: tokens}, "attention_mask": {0: batch, 1: tokens}},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    finally:
+        if attention is not None:
+            model.backbone.set_attn_implementation(attention)
+    assert program is not None
+    stream = io.BytesIO()
+    program.save(stream)
+    result: onnx.ModelProto = onnx.load_from_string(stream.getvalue())
+    return result
+
+
+def store_halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Stores big float32 matrices as float16, each with a Cast back; a gathered table is cast after the gather."""
+    graph = model.graph
+    halved: dict[str, str] = {}
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or np.prod(tensor.dims) < BIG:
+            continue
+        name = tensor.name
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(values, name + ".half"))
+        halved[name] = name + ".half"
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Gather" and node.input[0] in halved:
+            node.input[0] = halved[node.input[0]]
+            output, node.output[0] = node.output[0], node.output[0] + ".half"
+            nodes += [node, helper.make_node("Cast", [node.output[0]], [output], to=TensorProto.FLOAT)]
+        else:
+            nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    casts = [helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT) for name, half in halved.items() if name in used]
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes])
+    del graph.value_info[:]
+    for entry in (*graph.node, graph, *graph.initializer):
+        entry.doc_string = ""
+        if hasattr(entry, "metadata_props"):
+            del entry.metadata_props[:]
+    del model.metadata_props[:]
+    model.producer_name = "motive-train"
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def write_onnx(model: MotiveClassifier, path: Path) -> None:
+    """Writes `model` to `path`; its weights should have been rounded."""
+    onnx.save(store_halved(onnx_model(model)), str(path))

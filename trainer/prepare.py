@@ -1,0 +1,95 @@
+"""`motive-train prepare`: raw labelled texts in, a clean corpus and a report out."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from sidecar.repository import Taxonomy
+from trainer.cleaning import clean
+from trainer.duplicates import near_duplicates
+from trainer.errors import TrainerError
+from trainer.language import detect_language
+from trainer.split import Split, split
+from trainer.texts import Example, check_labels, write_examples
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `prepare` did."""
+
+    read: int
+    blank: int
+    cleaned: int
+    """Texts that cleaning changed."""
+    duplicates: int
+    """Texts dropped because an earlier one equals or resembles them."""
+    contradictions: int
+    """Among the duplicates, those whose labels were others than the earlier text's."""
+    parts: dict[str, int]
+    languages: dict[str, int]
+    kinds: dict[str, int]
+    motives: dict[str, int]
+    """Texts that bear each label, the abstention code included."""
+
+    def sentences(self) -> str:
+        """The report for a person."""
+        lines = [
+            f"{self.read} texts read; {self.blank} blank and {self.duplicates} duplicates dropped"
+            f" ({self.contradictions} of them labelled otherwise); cleaning changed {self.cleaned}.",
+            "Parts: " + ", ".join(f"{k} {v}" for k, v in self.parts.items()) + ".",
+            "Languages: " + ", ".join(f"{k or '?'} {v}" for k, v in self.languages.items()) + ".",
+            "Labels: " + ", ".join(f"{k} {v}" for k, v in self.motives.items()) + ".",
+        ]
+        rare = [k for k, v in self.motives.items() if v < 20]
+        if rare:
+            lines.append(f"Fewer than 20 texts: {', '.join(rare)}; expect little there.")
+        return "\n".join(lines)
+
+
+def prepare(
+    examples: Sequence[Example], taxonomy: Taxonomy, shares: tuple[float, float], seed: int, resemblance: float = 0.8
+) -> tuple[Split, Report]:
+    """Cleans, drops blanks and near-duplicates (so that none spans two parts), names languages, splits, reports.
+
+    `shares`: of calibration and of test. Raises TrainerError where a label is not in the taxonomy or nothing is left.
+    """
+    abstention = taxonomy.abstention.code
+    tidy = [replace(e, text=clean(e.text), motives=tuple(m for m in e.motives if m != abstention)) for e in examples]
+    check_labels(tidy, taxonomy.codes)
+    changed = sum(a.text != b.text for a, b in zip(examples, tidy, strict=True))
+    texts = [replace(e, lang=e.lang or detect_language(e.text)) for e in tidy if e.text]
+    first = near_duplicates([e.text for e in texts], resemblance)
+    kept = [e for i, e in enumerate(texts) if first[i] == i]
+    if not kept:
+        raise TrainerError("no text is left after cleaning; give a file with texts")
+    contradictions = sum(set(texts[i].motives) != set(texts[j].motives) for i, j in enumerate(first) if i != j)
+    parts = split(kept, *shares, seed)
+    labels = Counter(m for e in kept for m in (e.motives or (abstention,)))
+    report = Report(
+        read=len(examples),
+        blank=len(tidy) - len(texts),
+        cleaned=changed,
+        duplicates=len(texts) - len(kept),
+        contradictions=contradictions,
+        parts={name: len(part) for name, part in asdict_parts(parts).items()},
+        languages=dict(Counter(e.lang for e in kept).most_common()),
+        kinds=dict(Counter(e.kind for e in kept).most_common()),
+        motives={code: labels[code] for code in (*taxonomy.codes, abstention)},
+    )
+    return parts, report
+
+
+def asdict_parts(parts: Split) -> dict[str, Sequence[Example]]:
+    """The parts by their names."""
+    return {"train": parts.train, "calibration": parts.calibration, "test": parts.test}
+
+
+def write_prepared(folder: Path, parts: Split, report: Report) -> None:
+    """Writes the corpus, one file, and the report; the split is made again, the same, from the config's seed."""
+    every: Iterable[Example] = (e for part in asdict_parts(parts).values() for e in part)
+    write_examples(folder / "corpus.jsonl", every)
+    (folder / "prepared.json").write_text(
+        json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )

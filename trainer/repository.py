@@ -1,0 +1,116 @@
+"""Writing a model repository: all files in a temporary folder beside it, synced, checked, then one rename."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.repository import Calibration, Manifest, Tokens, file_digest, open_repository, read_taxonomy
+from trainer.errors import TrainerError
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a repository is made of, but for the ONNX file, which `write_repository` has written in place."""
+
+    name: str
+    version: str
+    variant: str
+    base: str
+    taxonomy: Path
+    tokenizer: Path
+    calibration: Calibration
+    tokens: Tokens
+    card: str
+
+
+def write_repository(path: Path, contents: Contents, write_model: Callable[[Path], None]) -> None:
+    """Writes the repository to `path`, replacing an older one only once all of it lies on disk and opens.
+
+    `write_model` writes the ONNX file to the path it is given. A killed export leaves a folder `.NAME.*`, which no server
+    loads (Triton ignores folders without a numbered version and config; ours want a manifest), and the old one intact.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        partial.chmod(0o755)
+        (partial / "1").mkdir()
+        write_model(partial / "1" / "model.onnx")
+        shutil.copyfile(contents.taxonomy, partial / "taxonomy.toml")
+        shutil.copyfile(contents.tokenizer, partial / "tokenizer.json")
+        contents.calibration.write(partial / "calibration.json")
+        outputs = contents.calibration.outputs
+        (partial / "config.pbtxt").write_text(triton_config(contents.name, outputs), encoding="utf-8")
+        (partial / "MODEL_CARD.md").write_text(contents.card, encoding="utf-8")
+        write_manifest(partial, contents)
+        open_repository(partial)
+        sync(partial)
+        _replace(partial, path)
+    except OSError as error:
+        raise TrainerError(f"{path} could not be written ({error.strerror}); make room or choose another folder") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_manifest(folder: Path, contents: Contents) -> None:
+    """Writes manifest.json with the digest of every other file of `folder`."""
+    taxonomy = read_taxonomy(folder / "taxonomy.toml")
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json")
+    Manifest(
+        contents.name,
+        contents.version,
+        contents.variant,
+        contents.base,
+        taxonomy.codes,
+        contents.calibration.primary,
+        contents.tokens,
+        taxonomy.digest.hex(),
+        {p.relative_to(folder).as_posix(): file_digest(p) for p in files},
+    ).write(folder)
+
+
+def triton_config(name: str, outputs: int) -> str:
+    """config.pbtxt for Triton's ONNX Runtime backend; the sidecar pads to length buckets, so equal shapes join."""
+    tensors = "".join(f"  {{ name: {json.dumps(n)} data_type: TYPE_INT64 dims: [ -1 ] }},\n" for n in INPUTS)[:-2]
+    return (
+        f"name: {json.dumps(name)}\n"
+        'backend: "onnxruntime"\n'
+        "max_batch_size: 128\n"
+        f"input [\n{tensors}\n]\n"
+        f'output [\n  {{ name: "logits" data_type: TYPE_FP32 dims: [ {outputs} ] }}\n]\n'
+        "dynamic_batching { max_queue_delay_microseconds: 500 }\n"
+        "instance_group [ { count: 1 kind: KIND_AUTO } ]\n"
+    )
+
+
+INPUTS = ("input_ids", "attention_mask")
+
+
+def sync(folder: Path) -> None:
+    """Waits until every file and folder under `folder` is on disk."""
+    for path in (*folder.rglob("*"), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """Puts `partial` in the place of `path`; a directory cannot be renamed over, so the old one steps aside first."""
+    old = partial.with_name(partial.name + ".old")
+    if path.exists():
+        os.rename(path, old)
+    try:
+        os.rename(partial, path)
+    except OSError:
+        if old.exists():
+            os.rename(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    handle = os.open(path.parent, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)

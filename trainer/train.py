@@ -1,0 +1,151 @@
+"""`motive-train train`: a config file in, a folder with a trained classifier out (`calibrate` and `export` go on)."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from sidecar.repository import Taxonomy, read_taxonomy
+from trainer.bases import Base, load_base
+from trainer.classifier import MotiveClassifier, Pooling, keep_layers, load_classifier, save_classifier
+from trainer.config import Config
+from trainer.errors import TrainerError
+from trainer.learn import Targets, learn
+from trainer.predict import token_ids
+from trainer.split import Split, split
+from trainer.texts import Example, check_labels, read_examples
+from trainer.vocabulary import pieces_of, read_pieces, trim
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained classifier as it lies in its folder."""
+
+    folder: Path
+    model: MotiveClassifier
+    tokenizer: Tokenizer
+    taxonomy: Taxonomy
+    base: str
+    pad_id: int
+    prefix: str
+
+
+def read_corpus(config: Config, taxonomy: Taxonomy) -> list[Example]:
+    """The config's labelled texts, each text once; the abstention code among the motives means none."""
+    examples: dict[str, Example] = {}
+    for path in config.corpus_files():
+        for example in read_examples(path):
+            motives = tuple(m for m in example.motives if m != taxonomy.abstention.code)
+            examples.setdefault(example.text, Example(**{**asdict(example), "motives": motives}))
+    check_labels(examples.values(), taxonomy.codes)
+    return list(examples.values())
+
+
+def corpus_split(config: Config, taxonomy: Taxonomy) -> Split:
+    """The corpus in its three parts; raises TrainerError where a motive has no training text, or there is one class."""
+    parts = split(
+        read_corpus(config, taxonomy), config.data.calibration_share, config.data.test_share, config.data.seed
+    )
+    seen = Counter(motive for example in parts.train for motive in example.motives)
+    primaries = {example.motives[:1] for example in parts.train}
+    for code in taxonomy.codes:
+        if not seen[code]:
+            raise TrainerError(f"no training text bears {code!r}; add some, or take it out of the taxonomy")
+    if len(primaries) < 2:
+        raise TrainerError("all training texts have the same primary motive; there is nothing to tell apart")
+    return parts
+
+
+def targets(examples: Sequence[Example], taxonomy: Taxonomy) -> Targets:
+    """Hard targets of labelled texts."""
+    codes = {code: i for i, code in enumerate(taxonomy.codes)}
+    motives = np.zeros((len(examples), len(codes)), np.float32)
+    primary = np.zeros((len(examples), len(codes) + 1), np.float32)
+    for row, example in enumerate(examples):
+        for code in example.motives:
+            motives[row, codes[code]] = 1.0
+        primary[row, codes[example.motives[0]] if example.motives else len(codes)] = 1.0
+    return Targets(motives, primary)
+
+
+def new_classifier(config: Config, base: Base, labels: int) -> MotiveClassifier:
+    """The classifier a config asks for on a loaded base, untrained heads."""
+    network = config.network
+    pooling = network.pooling or ("last" if base.causal else "mean")
+    if pooling not in ("mean", "last", "labels"):
+        raise TrainerError(f'{config.path}: pooling = "{pooling}" is none of mean, last, labels')
+    if network.layers and max(network.layers) >= base.model.config.num_hidden_layers:
+        raise TrainerError(f"{config.path}: {base.name} has {base.model.config.num_hidden_layers} layers; mend layers")
+    keep_layers(base.model, network.layers)
+    return MotiveClassifier(base.model, labels, cast(Pooling, pooling), network.dropout)
+
+
+def train(config: Config, folder: Path, *, resume: bool = False, offline: bool = False) -> dict[str, float]:
+    """Trains what `config` asks for and writes it to `folder`, in one rename; returns Trainer's figures."""
+    taxonomy_path = config.resolve(config.data.taxonomy)
+    taxonomy = read_taxonomy(taxonomy_path)
+    parts = corpus_split(config, taxonomy)
+    base = load_base(config.network.base, offline=offline)
+    if config.network.trim_vocabulary:
+        base = trim(base, read_pieces() | pieces_of(base.tokenizer, [e.text for e in parts.train]))
+    model = new_classifier(config, base, len(taxonomy.codes))
+    ids = [
+        token_ids(base.tokenizer, [e.text for e in part], config.network.max_tokens, config.network.prefix)
+        for part in (parts.train, parts.calibration)
+    ]
+    work = folder.with_name(folder.name + ".checkpoints")
+    figures = learn(
+        model,
+        (ids[0], targets(parts.train, taxonomy)),
+        (ids[1], targets(parts.calibration, taxonomy)),
+        base.pad_id,
+        config.optimisation,
+        work,
+        resume=resume,
+    )
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_classifier(model, partial)
+    base.tokenizer.save(str(partial / "tokenizer.json"), pretty=False)
+    shutil.copyfile(taxonomy_path, partial / "taxonomy.toml")
+    (partial / "training.json").write_text(
+        json.dumps(
+            {
+                "base": base.name,
+                "pad_id": base.pad_id,
+                "pooling": model.pooling,
+                "prefix": config.network.prefix,
+                "texts": {"train": len(parts.train), "calibration": len(parts.calibration), "test": len(parts.test)},
+                "network": asdict(config.network),
+                "optimisation": asdict(config.optimisation),
+                "figures": figures,
+            },
+            indent=1,
+        )
+        + "\n",
+        encoding="utf-8",
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    shutil.rmtree(work, ignore_errors=True)
+    return figures
+
+
+def read_trained(folder: Path) -> Trained:
+    """Reads what `train` wrote; raises TrainerError where the folder holds no trained classifier."""
+    try:
+        notes = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrainerError(f"{folder} holds no trained model; run motive-train train first") from None
+    taxonomy = read_taxonomy(folder / "taxonomy.toml")
+    model = load_classifier(folder, len(taxonomy.codes), notes["pooling"])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return Trained(folder, model, tokenizer, taxonomy, notes["base"], notes["pad_id"], notes["prefix"])
