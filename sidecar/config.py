@@ -152,7 +152,7 @@ def _parse(name: str, text: str, kind: object) -> object:
     try:
         return KINDS[kind](text)
     except (ValueError, KeyError):
-        wanted = {bool: "on or off", int: "a whole number", float: "a number"}[kind]
+        wanted = "on or off" if kind is bool else "a number"
         raise ConfigError(f"{ENVIRONMENT_PREFIX}{name.upper()} is {text!r}", f"Give {wanted}.") from None
 
 

@@ -1,8 +1,8 @@
 """`motive install` and `motive uninstall`: the extension's files and the backend's client, into one PostgreSQL.
 
 The client goes into a directory of its own, with the libraries it needs for the Python that PL/Python is built with:
-copied from this environment where that is the same Python, else fetched by pip for the other one. It is built beside its
-place and moved there in one step, so that a session never finds half of it.
+copied from this environment where that is the same Python, else fetched by pip for the other one. It is built beside
+its place and moved there in one step, so that a session never finds half of it.
 """
 
 import compileall
@@ -48,7 +48,8 @@ def tree_of_dsn(dsn: str) -> PostgresTree:
     """The server that answers at `dsn`, as it describes itself. It must run on this machine; needs a superuser."""
     try:
         with psycopg.connect(dsn, connect_timeout=5) as connection:
-            places = dict(connection.execute("select name, setting from pg_catalog.pg_config()").fetchall())
+            rows = connection.execute("select name, setting from pg_catalog.pg_config()").fetchall()
+            places: dict[str, str] = dict(rows)
             version = connection.info.parameter_status("server_version") or "0"
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[0]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.types.json import set_json_loads
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -60,7 +61,7 @@ def connect(dsn: str, *, name: str = "pg_motive worker") -> Connection:
         keepalives_count=3,
     )
     # Keys are handed back as they came: their JSON is never parsed.
-    psycopg.types.json.set_json_loads(_raw, connection)
+    set_json_loads(_raw, connection)
     return connection
 
 

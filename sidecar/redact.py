@@ -21,7 +21,7 @@ _MOBILE_ZH = re.compile(r"(?<![0-9A-Za-z.-])(?:\+?86[ -]?)?1[3-9][0-9][ -]?[0-9]
 # International form, or the North American grouping: bare digit runs are left alone, being model and order numbers.
 _PHONE = re.compile(
     r"(?<![0-9A-Za-z.])(?:\+[0-9]{1,3}(?:[ .()-]{0,2}[0-9]){7,12}"
-    r"|\(?[2-9][0-9]{2}\)?[ .-][2-9][0-9]{2}[ .-][0-9]{4})(?![0-9A-Za-z])"
+    r"|(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4})(?![0-9A-Za-z])"
 )
 _SSN = re.compile(r"(?<![0-9A-Za-z-])[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}(?![0-9A-Za-z-])")
 

@@ -17,7 +17,9 @@ def keyword_rules(train: Sequence[Example], taxonomy: Taxonomy, words: int = 25)
     """For each motive the `words` terms that tell most for it; a text gets every motive one of whose terms it holds."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    vectorizer = CountVectorizer(token_pattern=r"[a-z']{3,}|(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])", min_df=3, binary=True)
+    vectorizer = CountVectorizer(
+        token_pattern=r"[a-z']{3,}|(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])", min_df=3, binary=True
+    )
     vectorizer.set_params(analyzer=_terms)
     counts = vectorizer.fit_transform([e.text for e in train])
     names = np.array(vectorizer.get_feature_names_out())
@@ -51,7 +53,9 @@ def tfidf(train: Sequence[Example], taxonomy: Taxonomy) -> Baseline:
     """Character 1- to 5-grams, TF-IDF, and logistic regressions."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5), min_df=2, sublinear_tf=True, max_features=60_000)
+    vectorizer = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(1, 5), min_df=2, sublinear_tf=True, max_features=60_000
+    )
     features = vectorizer.fit_transform([e.text for e in train])
     decide = regressions(features, train, taxonomy, strength=8.0)
     return lambda texts: decide(vectorizer.transform(texts))
@@ -86,7 +90,9 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-def regressions(features: object, train: Sequence[Example], taxonomy: Taxonomy, strength: float) -> Callable[..., list[Answer]]:
+def regressions(
+    features: object, train: Sequence[Example], taxonomy: Taxonomy, strength: float
+) -> Callable[..., list[Answer]]:
     """One multinomial regression for the primary label and one per motive, over 0.4, for the rest."""
     from sklearn.linear_model import LogisticRegression
 
@@ -104,7 +110,9 @@ def regressions(features: object, train: Sequence[Example], taxonomy: Taxonomy, 
         result = []
         for i, row in enumerate(chances):
             best = str(first.classes_[row.argmax()])
-            more = sorted(((c, float(p[i])) for c, p in others.items() if p[i] >= 0.4 and c != best), key=lambda m: -m[1])
+            more = sorted(
+                ((c, float(p[i])) for c, p in others.items() if p[i] >= 0.4 and c != best), key=lambda m: -m[1]
+            )
             confidence = float(row.max())
             result.append(Answer(((best, confidence), *more) if best else (), confidence))
         return result

@@ -44,7 +44,7 @@ class Finding:
 
 def swap(text: str, pairs: Sequence[tuple[str, str]]) -> str:
     """The text with every word of a pair in place of its fellow, both ways at once; English words whole, case kept."""
-    table = {a: b for a, b in pairs} | {b: a for a, b in pairs}
+    table = dict(pairs) | {b: a for a, b in pairs}
     parts = [rf"\b{re.escape(w)}\b" if w.isascii() else re.escape(w) for w in sorted(table, key=len, reverse=True)]
 
     def exchange(match: re.Match[str]) -> str:
@@ -66,7 +66,9 @@ def audit(texts: Sequence[str], answer: Callable[[Sequence[str]], list[Answer]])
             for (a, b), x, y in zip(both, before, after, strict=True)
             if _primary(x) != _primary(y)
         ]
-        stayed = [abs(x.confidence - y.confidence) for x, y in zip(before, after, strict=True) if _primary(x) == _primary(y)]
+        stayed = [
+            abs(x.confidence - y.confidence) for x, y in zip(before, after, strict=True) if _primary(x) == _primary(y)
+        ]
         findings[kind] = Finding(len(both), len(flips), sum(stayed) / max(1, len(stayed)), tuple(flips[:5]))
     return findings
 

@@ -37,7 +37,7 @@ Names the {len(trained.taxonomy.codes)} labels of the taxonomy "{trained.taxonom
 - Input: token ids and attention mask, up to {release.window} tokens; longer texts are read in windows.
 - Output: {2 * len(trained.taxonomy.codes) + 1} logits: one per label, then a softmax over the labels and abstention.
 - Trained on {len(parts.train):,} texts, calibrated on {len(parts.calibration):,}, tested on {len(parts.test):,}
-  ({", ".join(f"{k} {v:,}" for k, v in langs.most_common())}; {", ".join(f"{k} {v:,}" for k, v in kinds.most_common())}).
+  ({listed(langs)}; {listed(kinds)}).
 
 ## How well it does on the corpus's test part
 
@@ -45,7 +45,7 @@ Names the {len(trained.taxonomy.codes)} labels of the taxonomy "{trained.taxonom
 |---|---|
 {rows or "| no test part | |"}
 
-The corpus was written for the project; real texts are harder. Run `motive-train evaluate` on labelled texts of your own.
+The corpus was written for the project; real texts are harder: run `motive-train evaluate` on texts of your own.
 
 ## Labels
 
@@ -58,3 +58,8 @@ The corpus was written for the project; real texts are harder. Run `motive-train
 For counting and exploring why people say they buy; not for decisions about single persons. It reads what is written,
 not what is meant; irony, allusion and languages other than those above are weak spots.
 """
+
+
+def listed(counts: Counter[str]) -> str:
+    """Names with their counts, commonest first."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainer.bases.load import without_pooler
+
 Pooling = Literal["mean", "last", "labels"]
 
 
@@ -50,7 +52,8 @@ class MotiveClassifier(nn.Module):
         weights = torch.softmax(scores + (1.0 - mask) * -1e4, dim=1)
         vectors = self.dropout(weights.transpose(1, 2) @ hidden + pooled.unsqueeze(1))
         rows = torch.cat([self.motives.weight, self.primary.weight])
-        return (vectors * rows).sum(dim=-1) + torch.cat([self.motives.bias, self.primary.bias])
+        result: Tensor = (vectors * rows).sum(dim=-1) + torch.cat([self.motives.bias, self.primary.bias])
+        return result
 
 
 def keep_layers(backbone: Any, layers: Sequence[int]) -> None:
@@ -100,7 +103,7 @@ def load_classifier(path: Path, labels: int, pooling: Pooling) -> MotiveClassifi
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.from_pretrained(path / "backbone")
-    extra = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
-    model = MotiveClassifier(AutoModel.from_config(config, **extra), labels, pooling)
+    backbone = AutoModel.from_config(config, **without_pooler(config.model_type))  # type: ignore[no-untyped-call]
+    model = MotiveClassifier(backbone, labels, pooling)
     model.load_state_dict(load_file(path / "model.safetensors"))
     return model.eval()

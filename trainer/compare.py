@@ -58,4 +58,4 @@ def mcnemar(gained: int, lost: int) -> float:
     """Probability, were both models equally good, of a split at least this uneven."""
     total = gained + lost
     tail = sum(comb(total, k) for k in range(min(gained, lost) + 1)) / 2**total
-    return min(1.0, 2 * tail)
+    return min(1.0, 2.0 * float(tail))

@@ -62,6 +62,8 @@ class Optimisation:
     """Weight of the divergence between two passes with different dropout (R-drop); 0 does one pass."""
     average: float = 0.0
     """Decay per step of the running average of the weights that is kept in the end (EMA); 0 keeps the last weights."""
+    device: str = "auto"
+    """"auto" takes a CUDA device where there is one; or "cpu", "cuda"."""
     precision: str = "fp32"
     """"fp32" or "bf16"."""
     patience: int = 0
@@ -136,7 +138,13 @@ def _section(path: Path, name: str, table: dict[str, Any]) -> Any:
         if key not in types:
             raise TrainerError(f"{path}: [{name}] has no key {key}; there are {', '.join(types)}")
         wanted = types[key]
-        given = tuple(value) if isinstance(value, list) else float(value) if wanted is float and type(value) is int else value
+        given = (
+            tuple(value)
+            if isinstance(value, list)
+            else float(value)
+            if wanted is float and type(value) is int
+            else value
+        )
         if type(given) is not wanted:
             raise TrainerError(f"{path}: [{name}] {key} = {value!r} should be of type {wanted.__name__}")
         values[key] = given

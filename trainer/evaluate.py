@@ -39,14 +39,17 @@ class Evaluation:
             cells = (f"{h} {figures[h]:.0f}" if h == "n" else f"{h} {figures[h]:.3f}" for h in HEADINGS if h in figures)
             rows.append(f"{name:12} " + "  ".join(cells))
         spans = "  ".join(f"{k} {a:.3f}-{b:.3f}" for k, (a, b) in self.intervals.items())
-        base = [f"baseline {name}: accuracy {f['accuracy']:.3f}  macro_f1 {f['macro_f1']:.3f}" for name, f in self.baselines.items()]
+        base = [
+            f"baseline {name}: accuracy {f['accuracy']:.3f}  macro_f1 {f['macro_f1']:.3f}"
+            for name, f in self.baselines.items()
+        ]
         return "\n".join([*rows, f"95 % intervals: {spans}", *base])
 
 
 def evaluate(
     model: Model, examples: Sequence[Example], baselines: dict[str, Baseline] | None = None, *, rounds: int = 500
 ) -> Evaluation:
-    """Judges `model` and each baseline on labelled texts. Raises TrainerError where there are none, or labels differ."""
+    """Judges `model` and each baseline. Raises TrainerError where there is no text, or one has another label."""
     taxonomy = model.repository.taxonomy
     if not examples:
         raise TrainerError("there is no text to evaluate on; give a file of labelled texts")
@@ -98,16 +101,24 @@ def sections(evaluation: Evaluation, taxonomy: Taxonomy) -> list[Section]:
         for name in HEADINGS
         if name in spans and name in every
     ]
-    slices = [(n, *(f"{f[h]:.0f}" if h == "n" else f"{f[h]:.3f}" if h in f else "" for h in HEADINGS)) for n, f in evaluation.slices.items()]
+    slices = [
+        (n, *(f"{f[h]:.0f}" if h == "n" else f"{f[h]:.3f}" if h in f else "" for h in HEADINGS))
+        for n, f in evaluation.slices.items()
+    ]
     result = [
         Section(f"On {every['n']:.0f} texts", table(("figure", "value", "95 % interval"), summary)),
         Section("By language and kind", table(("texts", *HEADINGS), slices)),
-        Section("F1 of the primary label", table(("label", "F1"), [(k, f"{v:.3f}") for k, v in evaluation.classes.items()])),
+        Section(
+            "F1 of the primary label", table(("label", "F1"), [(k, f"{v:.3f}") for k, v in evaluation.classes.items()])
+        ),
         Section("Confusion", "", pictures.confusion(evaluation.judged, taxonomy.codes, taxonomy.abstention.code)),
         Section("Confidence against truth", "", pictures.reliability_curve(evaluation.judged)),
     ]
     if evaluation.baselines:
-        rows = [(n, f"{f['accuracy']:.3f}", f"{f['macro_f1']:.3f}", f"{f['set_f1']:.3f}") for n, f in evaluation.baselines.items()]
+        rows = [
+            (n, f"{f['accuracy']:.3f}", f"{f['macro_f1']:.3f}", f"{f['set_f1']:.3f}")
+            for n, f in evaluation.baselines.items()
+        ]
         ours = (evaluation.model, f"{every['accuracy']:.3f}", f"{every['macro_f1']:.3f}", f"{every['set_f1']:.3f}")
         result.append(Section("Baselines", table(("answers of", "accuracy", "macro-F1", "set F1"), [ours, *rows])))
     if evaluation.curve:

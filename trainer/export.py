@@ -72,7 +72,7 @@ def export(config: Config, folder: Path, path: Path, *, checked: int = 1000) -> 
         found = parity(trained, calibration, onnx_path, texts, config.release.window)
         if not found.difference <= TOLERANCE:
             raise TrainerError(
-                f"the exported model differs from torch by {found.difference:.4f} in a probability; nothing was exported, "
+                f"the exported model differs from torch by {found.difference:.4f}; nothing was exported; "
                 "upgrade torch and onnxscript and try again"
             )
 

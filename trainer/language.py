@@ -15,12 +15,15 @@ _SCRIPTS = (
 )
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _WORDS = {
-    "en": "the and is was for with this that have my it you not are but very on to of a in".split(),
-    "de": "der die das und ist nicht mit für ein eine ich sehr auf den im zu war".split(),
-    "fr": "le la les et est pas pour avec une je très des du un dans mon ce".split(),
-    "es": "el los las y es no para con una muy que mi por del un en lo".split(),
-    "pt": "o os as e é não para com uma muito que meu por um em do da".split(),
-    "it": "il lo gli e è non per con una molto che mio di un in del".split(),
+    code: frozenset(words.split())
+    for code, words in {
+        "en": "the and is was for with this that have my it you not are but very on to of a in",
+        "de": "der die das und ist nicht mit für ein eine ich sehr auf den im zu war",
+        "fr": "le la les et est pas pour avec une je très des du un dans mon ce",
+        "es": "el los las y es no para con una muy que mi por del un en lo",
+        "pt": "o os as e é não para com uma muito que meu por um em do da",
+        "it": "il lo gli e è non per con una molto che mio di un in del",
+    }.items()
 }
 
 

@@ -45,6 +45,7 @@ class Learner(nn.Module):
     def __init__(self, classifier: MotiveClassifier, weight: Tensor, options: Optimisation) -> None:
         super().__init__()
         self.classifier, self.options = classifier, options
+        self.weight: Tensor
         self.register_buffer("weight", weight)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, motives: Tensor, primary: Tensor) -> dict[str, Tensor]:
@@ -54,25 +55,25 @@ class Learner(nn.Module):
             smooth = self.options.label_smoothing
             motives = motives * (1 - smooth) + smooth / motives.shape[1]
             primary = primary * (1 - smooth) + smooth / primary.shape[1]
-        loss = motive_loss(logits, motives, primary, self.weight)  # type: ignore[arg-type]
+        loss = motive_loss(logits, motives, primary, self.weight)
         if self.training and self.options.consistency > 0:
             again = self.classifier(input_ids, attention_mask)
-            loss = (loss + motive_loss(again, motives, primary, self.weight)) / 2  # type: ignore[arg-type]
+            loss = (loss + motive_loss(again, motives, primary, self.weight)) / 2
             loss = loss + self.options.consistency * divergence(logits, again, motives.shape[1])
         if not torch.isfinite(loss):
-            raise TrainerError("the loss is not a number; lower learning_rate, or use precision = \"fp32\"")
+            raise TrainerError('the loss is not a number; lower learning_rate, or use precision = "fp32"')
         return {"loss": loss, "logits": logits}
 
 
 def divergence(a: Tensor, b: Tensor, labels: int) -> Tensor:
-    """Symmetric Kullback-Leibler divergence of two passes (Liang and others 2021, arXiv 2106.14448), mean of the batch."""
+    """Symmetric Kullback-Leibler divergence of two passes (Liang and others 2021, arXiv 2106.14448), a mean."""
     p, q = functional.log_softmax(a[:, labels:], dim=1), functional.log_softmax(b[:, labels:], dim=1)
     one = ((p.exp() - q.exp()) * (p - q)).sum(dim=1)
     many = ((torch.sigmoid(a[:, :labels]) - torch.sigmoid(b[:, :labels])) * (a[:, :labels] - b[:, :labels])).sum(dim=1)
     return ((one + many) / 2).mean()
 
 
-class RunningAverage(TrainerCallback):  # type: ignore[misc]
+class RunningAverage(TrainerCallback):
     """Keeps an exponential average of the weights and puts it in place of the last ones at the end."""
 
     def __init__(self, decay: float) -> None:
@@ -119,6 +120,26 @@ def parameter_groups(model: MotiveClassifier, options: Optimisation) -> list[dic
     return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
 
 
+def callbacks(options: Optimisation) -> list[TrainerCallback]:
+    """What watches the training beside Trainer's own progress bar."""
+    watching: list[TrainerCallback] = [RunningAverage(options.average)] if options.average else []
+    if options.patience > 0:
+        watching.append(EarlyStoppingCallback(options.patience))
+    return watching
+
+
+def check_device(options: Optimisation) -> None:
+    """Raises TrainerError where the device or precision asked for is not there."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise TrainerError(
+            'device = "cuda", but torch finds no CUDA device; use device = "auto" or a CUDA build of torch'
+        )
+    if options.device not in ("auto", "cpu", "cuda"):
+        raise TrainerError(f'device = "{options.device}" is none of auto, cpu, cuda')
+    if options.precision not in ("fp32", "bf16"):
+        raise TrainerError(f'precision = "{options.precision}" is none of fp32, bf16')
+
+
 def learn(
     model: MotiveClassifier,
     train: tuple[Ids, Targets],
@@ -129,7 +150,8 @@ def learn(
     *,
     resume: bool = False,
 ) -> dict[str, float]:
-    """Trains `model` in place; checkpoints go to `folder`. Returns Trainer's figures (loss, seconds, texts a second)."""
+    """Trains `model` in place; checkpoints go to `folder`. Returns Trainer's figures (loss, seconds)."""
+    check_device(options)
     set_seed(options.seed)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -148,6 +170,7 @@ def learn(
         lr_scheduler_type="linear",
         warmup_steps=int(options.warmup * steps),
         bf16=options.precision == "bf16",
+        use_cpu=options.device == "cpu",
         seed=options.seed,
         data_seed=options.seed,
         train_sampling_strategy="group_by_length",
@@ -162,16 +185,13 @@ def learn(
         label_names=["motives", "primary"],
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    callbacks: list[TrainerCallback] = [RunningAverage(options.average)] if options.average else []
-    if stops:
-        callbacks.append(EarlyStoppingCallback(options.patience))
     trainer = Trainer(
         learner,
         arguments,
         data_collator=lambda rows: collate(rows, pad_id),
         train_dataset=Rows(*train),
         eval_dataset=Rows(*held) if stops else None,
-        callbacks=callbacks,
+        callbacks=callbacks(options),
         optimizers=(optimizer, None),
     )
     result = trainer.train(resume_from_checkpoint=resume or None)

@@ -1,6 +1,5 @@
 """The classifier as an ONNX file: dynamic batch and tokens, big matrices stored as 16-bit floats and cast on load."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +46,7 @@ def onnx_model(model: MotiveClassifier) -> onnx.ModelProto:
         if attention is not None:
             model.backbone.set_attn_implementation(attention)
     assert program is not None
-    stream = io.BytesIO()
-    program.save(stream)
-    result: onnx.ModelProto = onnx.load_from_string(stream.getvalue())
-    return result
+    return onnx.load_from_string(program.model_proto.SerializeToString())
 
 
 def store_halved(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -73,14 +69,21 @@ def store_halved(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             nodes.append(node)
     used = {name for node in nodes for name in node.input}
-    casts = [helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT) for name, half in halved.items() if name in used]
+    casts = [
+        helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT) for name, half in halved.items() if name in used
+    ]
     del graph.node[:]
     graph.node.extend([*casts, *nodes])
     del graph.value_info[:]
-    for entry in (*graph.node, graph, *graph.initializer):
-        entry.doc_string = ""
-        if hasattr(entry, "metadata_props"):
-            del entry.metadata_props[:]
+    for node in graph.node:  # the exporter notes source lines there, paths of this machine among them
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for tensor in graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    for value in (*graph.input, *graph.output):
+        del value.metadata_props[:]
+    del graph.metadata_props[:]
     del model.metadata_props[:]
     model.producer_name = "motive-train"
     onnx.checker.check_model(model, full_check=True)

@@ -40,8 +40,14 @@ def from_row(row: Mapping[str, Any], text_column: str = "", label_column: str = 
     if text is None:
         raise TrainerError(f"no field holds the text, only {', '.join(map(str, row))}; name it with --text-column")
     labels = _first(row, (label_column,) if label_column else LABELS)
-    motives = split_labels(labels) if labels is not None else (*split_labels(row.get("primary")), *split_labels(row.get("others")))
-    return Example(str(text), tuple(dict.fromkeys(motives)), *(str(row.get(k) or "") for k in ("lang", "kind", "source", "group")))
+    motives = (
+        split_labels(labels)
+        if labels is not None
+        else (*split_labels(row.get("primary")), *split_labels(row.get("others")))
+    )
+    return Example(
+        str(text), tuple(dict.fromkeys(motives)), *(str(row.get(k) or "") for k in ("lang", "kind", "source", "group"))
+    )
 
 
 def split_labels(value: object) -> tuple[str, ...]:

@@ -30,8 +30,8 @@ class Contents:
 def write_repository(path: Path, contents: Contents, write_model: Callable[[Path], None]) -> None:
     """Writes the repository to `path`, replacing an older one only once all of it lies on disk and opens.
 
-    `write_model` writes the ONNX file to the path it is given. A killed export leaves a folder `.NAME.*`, which no server
-    loads (Triton ignores folders without a numbered version and config; ours want a manifest), and the old one intact.
+    `write_model` writes the ONNX file to the path it is given. A killed export leaves a folder `.NAME.*`, which holds
+    no complete version for a server to load, and leaves the old repository as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -50,7 +50,9 @@ def write_repository(path: Path, contents: Contents, write_model: Callable[[Path
         sync(partial)
         _replace(partial, path)
     except OSError as error:
-        raise TrainerError(f"{path} could not be written ({error.strerror}); make room or choose another folder") from None
+        raise TrainerError(
+            f"{path} could not be written ({error.strerror}); make room or choose another folder"
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -70,7 +70,7 @@ def per_class(judged: Sequence[Judged]) -> dict[str, float]:
 
 
 def scores(judged: Sequence[Judged]) -> dict[str, float]:
-    """accuracy, lenient, macro_f1, set_f1, unknown_recall, unknown_precision and, with confidences, ece; each 0 to 1."""
+    """accuracy, lenient, macro_f1, set_f1, unknown_recall, unknown_precision; ece with confidences. Each 0 to 1."""
     n = len(judged)
     classes = per_class(judged)
     hit = sum(len(set(j.gold) & set(j.said)) for j in judged)
@@ -97,9 +97,7 @@ def reliability(judged: Iterable[Judged]) -> list[tuple[float, float, int]]:
     for j in judged:
         if j.confidence is not None:
             bins.setdefault(min(BINS - 1, int(j.confidence * BINS)), []).append((j.confidence, j.lenient))
-    return [
-        (sum(c for c, _ in b) / len(b), sum(ok for _, ok in b) / len(b), len(b)) for _, b in sorted(bins.items())
-    ]
+    return [(sum(c for c, _ in b) / len(b), sum(ok for _, ok in b) / len(b), len(b)) for _, b in sorted(bins.items())]
 
 
 def calibration_error(judged: Sequence[Judged]) -> float:

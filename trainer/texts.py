@@ -66,5 +66,5 @@ def check_labels(examples: Iterable[Example], codes: Iterable[str]) -> None:
         for code in example.motives:
             if code not in known:
                 raise TrainerError(
-                    f"{code!r}, a label of {example.text[:40]!r}, is not in the taxonomy; add it there or mend the label"
+                    f"{code!r}, a label of {example.text[:40]!r}, is not in the taxonomy; add it or mend the label"
                 )

@@ -5,17 +5,19 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from sidecar.redact import redact
 from sidecar.repository import Taxonomy, read_taxonomy
 from trainer.bases import Base, load_base
 from trainer.classifier import MotiveClassifier, Pooling, keep_layers, load_classifier, save_classifier
 from trainer.config import Config
+from trainer.distill import blend, read_votes
 from trainer.errors import TrainerError
 from trainer.learn import Targets, learn
 from trainer.predict import token_ids
@@ -38,12 +40,13 @@ class Trained:
 
 
 def read_corpus(config: Config, taxonomy: Taxonomy) -> list[Example]:
-    """The config's labelled texts, each text once; the abstention code among the motives means none."""
+    """The config's labelled texts, each once, personal data masked; the abstention code among motives means none."""
     examples: dict[str, Example] = {}
     for path in config.corpus_files():
         for example in read_examples(path):
             motives = tuple(m for m in example.motives if m != taxonomy.abstention.code)
-            examples.setdefault(example.text, Example(**{**asdict(example), "motives": motives}))
+            text = redact(example.text)[0]
+            examples.setdefault(text, replace(example, text=text, motives=motives))
     check_labels(examples.values(), taxonomy.codes)
     return list(examples.values())
 
@@ -84,7 +87,16 @@ def new_classifier(config: Config, base: Base, labels: int) -> MotiveClassifier:
     if network.layers and max(network.layers) >= base.model.config.num_hidden_layers:
         raise TrainerError(f"{config.path}: {base.name} has {base.model.config.num_hidden_layers} layers; mend layers")
     keep_layers(base.model, network.layers)
+    if network.lora_rank:
+        base.model = with_adapters(base.model, network.lora_rank)
     return MotiveClassifier(base.model, labels, cast(Pooling, pooling), network.dropout)
+
+
+def with_adapters(backbone: Any, rank: int) -> Any:
+    """The backbone with trainable low-rank adapters beside its linear layers, all else frozen (Hu and others 2021)."""
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(backbone, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
 
 
 def train(config: Config, folder: Path, *, resume: bool = False, offline: bool = False) -> dict[str, float]:
@@ -100,16 +112,22 @@ def train(config: Config, folder: Path, *, resume: bool = False, offline: bool =
         token_ids(base.tokenizer, [e.text for e in part], config.network.max_tokens, config.network.prefix)
         for part in (parts.train, parts.calibration)
     ]
+    wanted = targets(parts.train, taxonomy)
+    if config.optimisation.teacher:
+        votes = read_votes(config.resolve(config.optimisation.teacher), len(taxonomy.codes))
+        wanted = blend(wanted, parts.train, votes, config.optimisation.teacher_share)
     work = folder.with_name(folder.name + ".checkpoints")
     figures = learn(
         model,
-        (ids[0], targets(parts.train, taxonomy)),
+        (ids[0], wanted),
         (ids[1], targets(parts.calibration, taxonomy)),
         base.pad_id,
         config.optimisation,
         work,
         resume=resume,
     )
+    if config.network.lora_rank:
+        model.backbone = model.backbone.merge_and_unload()
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

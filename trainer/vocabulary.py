@@ -44,7 +44,7 @@ def trim(base: Base, keep: frozenset[str]) -> Base:
     for token in (document.get("post_processor") or {}).get("special_tokens", {}).values():
         token["ids"] = [renumbered[i] for i in token["ids"]]
     weights = base.model.get_input_embeddings().weight.data[rows].clone()
-    base.model.set_input_embeddings(torch.nn.Embedding.from_pretrained(weights, freeze=False))
+    base.model.set_input_embeddings(torch.nn.Embedding(weights.shape[0], weights.shape[1], _weight=weights))
     base.model.config.vocab_size = len(rows)
     pad = renumbered[base.pad_id]
     base.model.config.pad_token_id = pad

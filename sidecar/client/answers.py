@@ -53,7 +53,7 @@ def checked_number(number: float) -> float:
     """The number, if it is a probability. Raises InternalError, also for NaN."""
     if not -1e-6 <= number <= 1.0 + 1e-6:
         raise InternalError(f"the sidecar answered {number} where a number from 0 to 1 must stand")
-    return number
+    return min(1.0, max(0.0, number))
 
 
 def model_version(name: str, version: str, digest: bytes) -> str:

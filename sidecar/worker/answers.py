@@ -92,11 +92,11 @@ class Asker:
             return
         said = f'"m":{json.dumps([scored.motive for scored in answer.motives])},"c":{answer.confidence:.6g}'
         for reading in readings:
-            self.results.rows.append(f'{{"e":{reading.entry},"k":{reading.key},"h":"{reading.hash}",{said}}}')
+            self.results.rows.append(f'{{"e":{reading.entry},"k":{reading.key},"h":"\\\\x{reading.hash}",{said}}}')
 
     def _add_fault(self, reading: Reading, reason: str, *, final: bool) -> None:
         said = json.dumps({"x": reason, "f": final})[1:]
-        self.results.rows.append(f'{{"e":{reading.entry},"k":{reading.key},"h":"{reading.hash}",{said}')
+        self.results.rows.append(f'{{"e":{reading.entry},"k":{reading.key},"h":"\\\\x{reading.hash}",{said}')
 
 
 def _batches(texts: Sequence[_Text]) -> Iterator[Sequence[_Text]]:

@@ -3,9 +3,9 @@
 import contextlib
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import psycopg
 
@@ -15,11 +15,14 @@ from sidecar.worker.answers import Asker
 from sidecar.worker.breaker import Breaker
 from sidecar.worker.service import Abandoned, Service
 from sidecar.worker.settings import WorkerSettings
+from sidecar.worker.shared import Shared
 
 CLAIM_SECONDS = 0.3
 """What a claim should take the model: new rows wait no longer than this for a lane."""
 STEP_ROWS = 2000
 LOST_CONNECTION_LOG_S = 15.0
+
+T = TypeVar("T")
 
 log = logging.getLogger("sidecar.worker")
 
@@ -27,7 +30,7 @@ log = logging.getLogger("sidecar.worker")
 class Lane:
     """Works until `stopping` is set; `turn` is one round."""
 
-    def __init__(self, settings: WorkerSettings, service: Service, breaker: Breaker, shared: "Shared") -> None:
+    def __init__(self, settings: WorkerSettings, service: Service, breaker: Breaker, shared: Shared) -> None:
         self._settings = settings
         self._service = service
         self._breaker = breaker
@@ -60,13 +63,13 @@ class Lane:
     def turn(self) -> bool:
         """One claim, or one step of a job; False where there was nothing to do."""
         shared, settings = self._shared, self._settings
-        claim = self._call(lambda c: queue.claim(c, self._rows, settings.lease_s, settings.shadow or None))
+        claim = self.call(lambda c: queue.claim(c, self._rows, settings.lease_s, settings.shadow or None))
         if claim is None:
-            return not settings.shadow and self._call(lambda c: queue.step(c, STEP_ROWS, shared.model or None)) > 0
+            return not settings.shadow and self.call(lambda c: queue.step(c, STEP_ROWS, shared.model or None)) > 0
         self.idle = False
         try:
-            model = shared.served_model(self)
-            readings = self._call(lambda c: queue.read(c, claim.lease, model))
+            model = shared.served_model(self.call)
+            readings = self.call(lambda c: queue.read(c, claim.lease, model))
         except (MotiveError, Abandoned) as error:
             self._give_back(claim, error)
             return False
@@ -80,15 +83,15 @@ class Lane:
         asked_s = time.monotonic() - started
         results = asker.results
         if results.model != model:
-            shared.model_changed(self)
+            shared.model_changed()
         if fault is not None and not results.rows:
             self._give_back(claim, fault)
             return False
         try:
-            outcome = self._call(lambda c: queue.complete(c, claim.lease, results.rows, results.model))
+            outcome = self.call(lambda c: queue.complete(c, claim.lease, results.rows, results.model))
         except psycopg.errors.ObjectNotInPrerequisiteState as error:
             # The model is not known yet, or answers what its taxonomy does not hold: no row is at fault.
-            shared.model_changed(self)
+            shared.model_changed()
             self._give_back(claim, VersionError(error.diag.message_primary or "", error.diag.message_hint or ""))
             return False
         if fault is not None:
@@ -114,6 +117,52 @@ class Lane:
                 self._connection.close()
             self._connection = None
 
-    def call[T](self, function: Callable[[queue.Connection], T]) -> T:
+    def call(self, function: Callable[[queue.Connection], T]) -> T:
         """Runs one call to the database on this lane's connection."""
-        return self._call(function)
+        if self._connection is None:
+            self._connection = queue.connect(self._settings.dsn)
+        self._asked_at = time.monotonic()
+        try:
+            return function(self._connection)
+        finally:
+            self._asked_at = None
+
+    def _heartbeat(self, claim: queue.Claim) -> Callable[[], bool]:
+        """Prolongs the lease while an answer is awaited; says no once waiting makes no sense."""
+        lease_s = self._settings.lease_s
+        due = time.monotonic() + lease_s / 3
+
+        def keep_waiting() -> bool:
+            nonlocal due
+            if self._shared.grace_is_over():
+                return False
+            if time.monotonic() < due:
+                return True
+            due = time.monotonic() + lease_s / 3
+            return self.call(lambda c: queue.extend(c, claim.lease, lease_s)) > 0
+
+        return keep_waiting
+
+    def _give_back(self, claim: queue.Claim, fault: Exception) -> None:
+        self.call(lambda c: queue.release(c, claim.lease))
+        self._back_off(fault)
+
+    def _back_off(self, fault: Exception) -> None:
+        if isinstance(fault, MotiveError):
+            self._breaker.failed(fault)
+            # Too much at once is a reason as well: the next claim is a small one.
+            if isinstance(fault, DeadlineError | OverloadError):
+                self._rows = max(1, self._rows // 4)
+
+    def _resize(self, rows: int, seconds: float) -> None:
+        """Claims as many rows next time as the model answers in CLAIM_SECONDS, by the rate just seen."""
+        if rows < self._rows / 2:
+            return
+        wanted = int(rows * CLAIM_SECONDS / max(seconds, 1e-3))
+        self._rows = max(1, min(wanted, 2 * self._rows, self._settings.max_rows))
+
+    def _reset(self, error: psycopg.Error) -> None:
+        self.close()
+        if time.monotonic() - self._logged_at >= LOST_CONNECTION_LOG_S and not self._shared.stopping.is_set():
+            self._logged_at = time.monotonic()
+            log.warning("the database is away or refuses, trying again: %s", str(error).strip().splitlines()[0])

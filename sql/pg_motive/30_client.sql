@@ -70,15 +70,16 @@ create function motive.broken_client(error text, context text) returns motive.an
     set search_path to pg_catalog, pg_temp
 as $$
 declare
-    answer motive.answer;
     missing boolean := error ~ '^(ModuleNotFound|Import)Error';
 begin
     raise log 'pg_motive''s client failed: %', context;
-    answer.sqlstate := case when missing then '55000' else 'XX000' end;
-    answer.message := format('the client failed: %s', left(error, 200));
-    answer.hint := case when missing then 'Run motive install, then open a new session; motive check shows what is wrong.'
-                        else 'The server''s log says where; please report it.' end;
-    return answer;
+    return row(
+        null, null, null, null, null, null, null,
+        case when missing then '55000' else 'XX000' end,
+        format('the client failed: %s', left(error, 200)),
+        case when missing then 'Run motive install, then open a new session; motive check shows what is wrong.'
+             else 'The server''s log says where; please report it.' end
+    )::motive.answer;
 end
 $$;
 comment on function motive.broken_client(text, text) is 'The fault for an error that the client did not expect';
@@ -87,7 +88,7 @@ revoke all on function motive.broken_client(text, text) from public;
 -- The last gate before SQL: raises a fault, refuses a label that its model's taxonomy does not hold, and puts the
 -- taxonomy's abstention code where the client left ''.
 -- API: private
-create function motive.checked(answer motive.answer) returns motive.answer
+create function motive.checked(answer motive.answer, one_of_many boolean) returns motive.answer
     language plpgsql stable parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
@@ -95,11 +96,13 @@ declare
     codes text[];
     abstention_code text;
     stranger text;
+    named text[] := answer.motives;
 begin
     if answer.sqlstate is not null then
         raise exception using
             errcode = answer.sqlstate,
-            message = case when answer.position > 0 then format('text %s: %s', answer.position, answer.message) else answer.message end,
+            message = case when one_of_many and answer.position > 0 then format('text %s: ', answer.position) else '' end
+                      || answer.message,
             hint = answer.hint;
     end if;
     if answer.taxonomy_digest is null then -- every text was NULL
@@ -113,19 +116,21 @@ begin
             message = format('the sidecar serves model %s, whose taxonomy is not loaded in this database', answer.model),
             hint = 'As the owner of the extension: select motive.load_model();';
     end if;
-    answer.motives := array_replace(answer.motives, '', abstention_code);
-    if not array_remove(answer.motives, null) <@ codes then
-        select quote_literal(left(m, 63)) into stranger from unnest(answer.motives) as m where m <> all (codes) limit 1;
+    named := array_replace(named, '', abstention_code);
+    if not array_remove(named, null) <@ codes then
+        select quote_literal(left(m, 63)) into stranger from unnest(named) as m where m <> all (codes) limit 1;
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
             message = format('model %s answered %s, which its taxonomy does not hold', answer.model, stranger),
             hint = 'Export the model again from the taxonomy it was trained for.';
     end if;
-    return answer;
+    return row(
+        named, answer.confidences, answer.starts, answer.stops, answer.model, answer.taxonomy_digest, null, null, null, null
+    )::motive.answer;
 end
 $$;
-comment on function motive.checked(motive.answer) is 'The answer, or its fault raised; refuses labels that the model''s taxonomy does not hold';
-revoke all on function motive.checked(motive.answer) from public;
+comment on function motive.checked(motive.answer, boolean) is 'The answer, or its fault raised; refuses labels that the model''s taxonomy does not hold';
+revoke all on function motive.checked(motive.answer, boolean) from public;
 
 -- API: private
 create function motive.classify_texts(texts text[], every boolean) returns motive.answer
@@ -144,10 +149,7 @@ begin
         get stacked diagnostics context = pg_exception_context;
         answer := motive.broken_client(sqlerrm, context);
     end;
-    if cardinality(texts) = 1 then
-        answer.position := null;
-    end if;
-    return motive.checked(answer);
+    return motive.checked(answer, cardinality(texts) > 1);
 end
 $$;
 comment on function motive.classify_texts(text[], boolean) is 'The checked answer for many texts, or with every motive for one';
@@ -170,7 +172,7 @@ begin
         get stacked diagnostics context = pg_exception_context;
         answer := motive.broken_client(sqlerrm, context);
     end;
-    answer := motive.checked(answer);
+    answer := motive.checked(answer, false);
     return motive.register_model(answer.model::jsonb);
 end
 $$;

@@ -68,7 +68,7 @@ begin
         get stacked diagnostics context = pg_exception_context;
         answer := motive.broken_client(sqlerrm, context);
     end;
-    answer := motive.checked(answer);
+    answer := motive.checked(answer, false);
     return query
         select e.motive, substr(body, e.start + 1, e.stop - e.start), e.start + 1, e.stop + 1, e.weight
         from unnest(answer.motives, answer.starts, answer.stops, answer.confidences) as e (motive, start, stop, weight);
@@ -79,8 +79,8 @@ comment on function @extschema@.explain_motive(text) is
 revoke all on function @extschema@.explain_motive(text) from public;
 
 -- API: private
-create function motive.classify_batch(texts text[]) returns motive.answer
-    language plpgsql stable strict parallel unsafe cost 10000 security definer
+create function motive.classify_batch(keys text[], texts text[]) returns table (key text, motive text, confidence real)
+    language plpgsql stable strict parallel unsafe cost 10000 rows 1000 security definer
     set search_path to pg_catalog, pg_temp
 as $$
 declare
@@ -95,15 +95,22 @@ begin
         get stacked diagnostics context = pg_exception_context;
         answer := motive.broken_client(sqlerrm, context);
     end;
-    return case when answer.position > 0 then answer else motive.checked(answer) end;
+    if answer.position > 0 then
+        raise exception using
+            errcode = answer.sqlstate,
+            message = format('the row with key %L: %s', keys[answer.position], answer.message),
+            hint = answer.hint;
+    end if;
+    answer := motive.checked(answer, false);
+    return query select * from unnest(keys, answer.motives, answer.confidences);
 end
 $$;
-comment on function motive.classify_batch(text[]) is
-    'The answer for a batch of motive.classify_rows, which names the row of a text that cannot be used';
-revoke all on function motive.classify_batch(text[]) from public;
+comment on function motive.classify_batch(text[], text[]) is
+    'A batch of motive.classify_rows; an error names the key of its row';
+revoke all on function motive.classify_batch(text[], text[]) from public;
 
 -- Runs with the caller's rights and the caller's search path, which its query is written for: no `set search_path`,
--- and every operator named with its schema.
+-- and every function and operator named with its schema.
 -- API: public
 create function motive.classify_rows(query text) returns table (key text, motive text, confidence real)
     language plpgsql volatile strict parallel unsafe cost 10000 rows 1000 security invoker
@@ -111,42 +118,30 @@ as $$
 declare
     batch_rows constant integer := 4096;
     batch_bytes constant integer := 4194304;
-    found_rows refcursor;
+    -- The line breaks keep a comment at the query's end from swallowing what follows.
+    statement constant text := pg_catalog.concat(
+        'select q.k::pg_catalog.text, q.t::pg_catalog.text from (', E'\n',
+        pg_catalog.rtrim(query, E' \t\r\n;'), E'\n', ') as q (k, t)');
     row_key text;
     row_text text;
     keys text[] := '{}';
     texts text[] := '{}';
     bytes bigint := 0;
-    answer motive.answer;
 begin
-    -- The line breaks keep a comment at the query's end from swallowing what follows.
-    open found_rows no scroll for execute pg_catalog.concat(
-        'select q.k::pg_catalog.text, q.t::pg_catalog.text from (', E'\n',
-        pg_catalog.rtrim(query, E' \t\r\n;'), E'\n', ') as q (k, t)');
-    loop
-        fetch next from found_rows into row_key, row_text;
-        if found then
-            keys := pg_catalog.array_append(keys, row_key);
-            texts := pg_catalog.array_append(texts, row_text);
-            bytes := bytes operator(pg_catalog.+) coalesce(pg_catalog.octet_length(row_text), 0);
-            continue when pg_catalog.cardinality(keys) operator(pg_catalog.<) batch_rows
-                      and bytes operator(pg_catalog.<) batch_bytes;
+    for row_key, row_text in execute statement loop
+        keys := pg_catalog.array_append(keys, row_key);
+        texts := pg_catalog.array_append(texts, row_text);
+        bytes := bytes operator(pg_catalog.+) coalesce(pg_catalog.octet_length(row_text), 0);
+        if pg_catalog.cardinality(keys) operator(pg_catalog.>=) batch_rows
+            or bytes operator(pg_catalog.>=) batch_bytes
+        then
+            return query select b.key, b.motive, b.confidence from motive.classify_batch(keys, texts) as b;
+            keys := '{}';
+            texts := '{}';
+            bytes := 0;
         end if;
-        exit when pg_catalog.cardinality(keys) operator(pg_catalog.=) 0;
-        answer := motive.classify_batch(texts);
-        if answer.sqlstate is not null then
-            raise exception using
-                errcode = answer.sqlstate,
-                message = pg_catalog.format('the row with key %L: %s', keys[answer.position], answer.message),
-                hint = answer.hint;
-        end if;
-        return query select * from rows from (
-            pg_catalog.unnest(keys), pg_catalog.unnest(answer.motives), pg_catalog.unnest(answer.confidences));
-        keys := '{}';
-        texts := '{}';
-        bytes := 0;
     end loop;
-    close found_rows;
+    return query select b.key, b.motive, b.confidence from motive.classify_batch(keys, texts) as b;
 end
 $$;
 comment on function motive.classify_rows(text) is

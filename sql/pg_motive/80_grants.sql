@@ -15,7 +15,7 @@ begin
     execute format('grant usage on schema motive to %s', role);
     execute format(
         'grant execute on function %1$I.classify_motive(text), %1$I.classify_motive(text[]), %1$I.classify_motives(text), '
-        '%1$I.explain_motive(text), motive.classify_rows(text), motive.classify_batch(text[]) to %2$s', home, role);
+        '%1$I.explain_motive(text), motive.classify_rows(text), motive.classify_batch(text[], text[]) to %2$s', home, role);
     execute format('grant select on motive.limits, motive.taxonomy, motive.models to %s', role);
 end
 $$;
@@ -37,7 +37,7 @@ begin
     execute format('revoke select on motive.limits, motive.taxonomy, motive.models from %s', role);
     execute format(
         'revoke execute on function %1$I.classify_motive(text), %1$I.classify_motive(text[]), %1$I.classify_motives(text), '
-        '%1$I.explain_motive(text), motive.classify_rows(text), motive.classify_batch(text[]) from %2$s', home, role);
+        '%1$I.explain_motive(text), motive.classify_rows(text), motive.classify_batch(text[], text[]) from %2$s', home, role);
     execute format('revoke usage on schema motive from %s', role);
 end
 $$;

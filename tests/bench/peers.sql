@@ -5,8 +5,9 @@
 create function bench_pipeline(body text) returns text language plpython3u as $$
 import sys
 if '{packages}' not in sys.path: sys.path.append('{packages}')
-from tests.bench.pipeline_peer import classify
-return classify('{model}', [body])[0]
+from transformers import pipeline
+if 'pipeline' not in GD: GD['pipeline'] = pipeline('text-classification', model='{model}', device='cpu', truncation=True)
+return GD['pipeline'](body)[0]['label']
 $$;
 
 -- name: http

@@ -32,6 +32,8 @@ def make_model(repository: Path, target: Path) -> None:
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(target)
     tokenizer.save_pretrained(target)
+    for path in target.iterdir():
+        path.chmod(0o644)  # the backend, which is another user, reads them too
 
 
 @cache

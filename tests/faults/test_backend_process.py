@@ -24,7 +24,9 @@ def status(pid: int) -> dict[str, int]:
 
 def unblocked(pid: int) -> dict[str, int]:
     """For each thread but the main one that does not block every signal: its mask."""
-    every = sum(1 << (number - 1) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
+    every = sum(
+        1 << (number - 1) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)
+    )
     masks = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         if task.name == str(pid):
@@ -137,9 +139,9 @@ def test_a_plan_stays_serial_whatever_is_forced(connect: Connect) -> None:
             "select motive, count(*) from motive.classify_rows('select id, body from words') group by 1",
         ]
         for query in queries:
-            plan = "\n".join(row[0] for row in connection.execute("explain " + query))  # type: ignore[arg-type]
+            plan = "\n".join(row[0] for row in connection.execute("explain " + query))
             if "array_agg" not in query:  # reading the table alone may be parallel
                 assert "Gather" not in plan, plan
-            assert connection.execute(query).fetchall() == [("gift", 100)], query  # type: ignore[arg-type]
+            assert connection.execute(query).fetchall() == [("gift", 100)], query
     finally:
         connection.execute("drop table words")

@@ -46,7 +46,7 @@ def test_nothing_of_one_role_is_left_for_the_next(connect: Connect, roles: tuple
     connection.execute(f"reset role; set role {stranger}")
     for query in CALLS:
         with pytest.raises(errors.InsufficientPrivilege):
-            connection.execute(query)  # type: ignore[arg-type]
+            connection.execute(query)
     connection.execute("discard all")
     connection.execute(f"set role {granted}")
     assert value(connection, "select classify_motive('gift')") == "gift"
@@ -67,13 +67,13 @@ def test_only_a_granted_role_can_call_and_only_what_is_granted(connect: Connect,
     """F53: a stranger can execute and read nothing; a granted role can classify, and read no settings."""
     granted, stranger = (connect(role) for role in roles)
     for query in CALLS:
-        assert granted.execute(query).fetchall()  # type: ignore[arg-type]
+        assert granted.execute(query).fetchall()
         with pytest.raises(errors.InsufficientPrivilege):
-            stranger.execute(query)  # type: ignore[arg-type]
+            stranger.execute(query)
     for query in OWNERS_ALONE:
         for connection in (granted, stranger):
             with pytest.raises(errors.InsufficientPrivilege):
-                connection.execute(query)  # type: ignore[arg-type]
+                connection.execute(query)
 
 
 def test_revoking_takes_back_all_that_granting_gave(connect: Connect, roles: tuple[str, str]) -> None:
@@ -82,7 +82,7 @@ def test_revoking_takes_back_all_that_granting_gave(connect: Connect, roles: tup
     connection = connect("granted")
     for query in CALLS:
         with pytest.raises(errors.InsufficientPrivilege):
-            connection.execute(query)  # type: ignore[arg-type]
+            connection.execute(query)
 
 
 def test_a_caller_cannot_redirect_texts(
@@ -117,7 +117,7 @@ def test_a_caller_cannot_redirect_texts(
             set search_path to trap, pg_temp, public, pg_catalog;
         """)
         for query in CALLS:
-            connection.execute(query)  # type: ignore[arg-type]
+            connection.execute(query)
         assert len(fake_sidecar.requests) == 4
     finally:
         owner.execute("revoke create on schema public from granted; drop schema trap cascade")
@@ -134,7 +134,17 @@ def test_proxies_of_the_environment_are_ignored(connect: Connect) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["", "/tmp/x.sock", "unix:relative.sock", "unix:/" + "x" * 120, "xds:///x", "dns:///x:1", "host", "host:x", "a b:1"],
+    [
+        "",
+        "/tmp/x.sock",
+        "unix:relative.sock",
+        "unix:/" + "x" * 120,
+        "xds:///x",
+        "dns:///x:1",
+        "host",
+        "host:x",
+        "a b:1",
+    ],
 )
 def test_a_target_that_cannot_work_is_refused(connect: Connect, target: str) -> None:
     """F54: settings are checked when they are written."""

@@ -33,7 +33,7 @@ def test_an_object_in_the_way_makes_create_extension_fail(trap: str, fresh_datab
     with psycopg.connect(fresh_database, autocommit=True) as connection:
         connection.execute("create role mallory")
         try:
-            connection.execute(setup)  # type: ignore[arg-type]
+            connection.execute(setup)
             with pytest.raises(expected):
                 connection.execute("create extension pg_motive cascade")
             assert value(connection, "select count(*) from pg_extension where extname = 'pg_motive'") == 0

@@ -37,7 +37,7 @@ def labelled(label: str, confidence: float = 0.9) -> Callable[[pb.ClassifyReques
 def refused(connection: Connection, query: str = "select classify_motive('cheap')") -> psycopg.Error:
     """The error of a call."""
     with pytest.raises(psycopg.Error) as caught:
-        connection.execute(query)  # type: ignore[arg-type]
+        connection.execute(query)
     assert caught.value.diag.message_hint, "every error has a hint"
     assert "Traceback" not in str(caught.value)
     assert "Traceback" not in (caught.value.diag.context or "")
@@ -104,7 +104,7 @@ def test_a_server_of_another_kind_is_a_version_error(
 def python(connection: Connection, body: str) -> None:
     """Runs Python in the session's backend."""
     indented = body.replace("\n    ", "\n")
-    connection.execute(f"do language plpython3u $python$\n{indented}\n$python$")  # type: ignore[arg-type]
+    connection.execute(f"do language plpython3u $python$\n{indented}\n$python$")
 
 
 CLIENT = """

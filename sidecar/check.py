@@ -1,0 +1,137 @@
+"""`motive check`: one page of what works and what does not, with remedies, from the server's files to an answer."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from sidecar import __version__
+from sidecar.errors import ConfigError, MotiveError
+from sidecar.install import find_tree, installed_version, tree_of_dsn
+from sidecar.postgres_tree import PostgresTree
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the page."""
+
+    subject: str
+    works: bool
+    text: str
+    remedy: str = ""
+
+
+def check(dsn: str | None = None, *, pg_config: str | None = None, say: Callable[[str], None] = print) -> int:
+    """Prints the page; returns 0 when everything works, else 1.
+
+    With `dsn`, looks at that server and database, all the way to an answer of the model. Without, at the files of the
+    server that `pg_config` or, failing that, the newest one found on this machine describes.
+    """
+    failed = False
+    for finding in findings(dsn, pg_config):
+        failed = failed or not finding.works
+        say(f"{'ok  ' if finding.works else 'FAIL'}  {finding.subject:<10} {finding.text}")
+        if finding.remedy:
+            say(f"      {'':<10} -> {finding.remedy}")
+    return int(failed)
+
+
+def findings(dsn: str | None, pg_config: str | None) -> Iterator[Finding]:
+    """The lines of the page; ends at the first one without which the next make no sense."""
+    yield Finding("pg_motive", True, __version__)
+    try:
+        tree = tree_of_dsn(dsn) if dsn and not pg_config else find_tree(pg_config)
+    except MotiveError as error:
+        yield Finding("server", False, error.message, error.hint)
+        return
+    yield Finding("server", True, f"PostgreSQL {tree.version} in {tree.bindir}")
+    yield from _files(tree)
+    if dsn is None:
+        yield Finding("database", True, "not looked at; name one with --dsn")
+        return
+    try:
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as connection:
+            yield from _database(connection)
+    except psycopg.Error as error:
+        yield Finding("database", False, _sentence(error), "Correct --dsn, or start the server.")
+
+
+def _files(tree: PostgresTree) -> Iterator[Finding]:
+    if tree.python is None:
+        yield Finding("language", False, "no PL/Python", f"Install it (on Debian: postgresql-plpython3-{tree.major}).")
+    else:
+        yield Finding("language", True, f"PL/Python with Python {tree.python[0]}.{tree.python[1]}")
+    version = installed_version(tree)
+    if version is None:
+        yield Finding("client", False, f"nothing in {tree.client_dir}", "Run motive install.")
+    elif version != __version__:
+        yield Finding("client", False, f"{version} in {tree.client_dir}, not {__version__}", "Run motive install.")
+    else:
+        yield Finding("client", True, f"{version} in {tree.client_dir}")
+
+
+def _database(connection: Connection) -> Iterator[Finding]:
+    row = connection.execute(
+        "select extversion, nspname from pg_catalog.pg_extension e "
+        "join pg_catalog.pg_namespace n on n.oid = extnamespace where extname = 'pg_motive'"
+    ).fetchone()
+    if row is None:
+        yield Finding(
+            "extension", False, f"not in database {connection.info.dbname}", "create extension pg_motive cascade;"
+        )
+        return
+    version, home = row
+    if version != __version__:
+        yield Finding("extension", False, f"{version}, not {__version__}", "alter extension pg_motive update;")
+    else:
+        yield Finding("extension", True, f"{version} in database {connection.info.dbname}, schema {home}")
+    try:
+        yield from _sidecar(connection)
+        yield from _answer(connection, home)
+    except psycopg.Error as error:
+        yield Finding("answer", False, _sentence(error), error.diag.message_hint or "")
+
+
+def _sidecar(connection: Connection) -> Iterator[Finding]:
+    """What the backend hears from the sidecar: the way that a call takes, with the settings that it uses."""
+    row = connection.execute(
+        "select t.target, a.model, a.message, a.hint from motive.call_terms t, "
+        "motive.call_get_model(t.target, t.tls, t.seconds) a"
+    ).fetchone()
+    if row is None:
+        raise ConfigError("motive.settings is empty", "insert into motive.settings default values;")
+    target, document, message, hint = row
+    if document is None:
+        yield Finding("sidecar", False, f"{message} at {target}", hint)
+        return
+    model = json.loads(document)
+    version = model["server_version"]
+    remedy = "" if version == __version__ else f"Run version {__version__} of the sidecar."
+    yield Finding("sidecar", not remedy, f"{version} at {target}, engine {model['engine']}", remedy)
+    name = f"{model['name']}@{model['version']}/{model['digest'][:8]}"
+    loaded = connection.execute(
+        "select count(*) from motive.taxonomies where digest = pg_catalog.decode(%s, 'hex')", [model["taxonomy_digest"]]
+    ).fetchone()
+    if loaded is None or loaded[0] == 0:
+        yield Finding(
+            "model", False, f"{name}, its taxonomy not loaded in this database", "select motive.load_model();"
+        )
+    else:
+        yield Finding("model", True, f"{name}, {loaded[0]} codes")
+
+
+def _answer(connection: Connection, home: str) -> Iterator[Finding]:
+    text = "I want to buy a new phone because my old one is too slow."
+    query = sql.SQL("select {}.classify_motive(%s)").format(sql.Identifier(home))
+    row = connection.execute(query, [text]).fetchone()
+    yield Finding("answer", True, f"{text!r} is {row[0] if row else None}")
+
+
+def _sentence(error: psycopg.Error) -> str:
+    return re.sub(r"^[a-z ]+ failed: ", "", str(error).strip().splitlines()[0])

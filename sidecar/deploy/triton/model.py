@@ -1,0 +1,56 @@
+"""Triton's Python backend for a pg_motive model: opens the model.onnx beside it in ONNX Runtime and runs it.
+
+For where Triton's onnxruntime backend is not at hand. Triton imports `triton_python_backend_utils` into this process.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """The names of this class and its methods are what Triton calls."""
+
+    def initialize(self, args):
+        """Loads the model; an exception here makes Triton refuse to load it."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        options.inter_op_num_threads = 1
+        # The same as the embedded engine, so that both give the same answers.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def execute(self, requests):
+        """Runs the requests as one batch: Triton's batcher has joined only those of equal length."""
+        live = [request for request in requests if not request.is_cancelled()]
+        answers = {}
+        if live:
+            inputs = [self._inputs(request) for request in live]
+            ids, mask = (np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*inputs, strict=True))
+            (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
+            logits = logits.astype(np.float32, copy=False)
+            start = 0
+            for request, (rows, _) in zip(live, inputs, strict=True):
+                answers[id(request)] = pb_utils.Tensor("logits", logits[start : start + len(rows)])
+                start += len(rows)
+        return [self._response(answers.get(id(request))) for request in requests]
+
+    @staticmethod
+    def _inputs(request):
+        return tuple(
+            pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("input_ids", "attention_mask")
+        )
+
+    @staticmethod
+    def _response(logits):
+        if logits is None:
+            return pb_utils.InferenceResponse(
+                error=pb_utils.TritonError("cancelled by the client", pb_utils.TritonError.CANCELLED)
+            )
+        return pb_utils.InferenceResponse([logits])

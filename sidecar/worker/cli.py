@@ -1,0 +1,55 @@
+"""`motive worker`: its flags, and the run."""
+
+import argparse
+import logging
+import os
+import sys
+from dataclasses import fields
+
+from sidecar.errors import ConfigError
+from sidecar.worker.settings import WorkerSettings
+
+ENVIRONMENT_PREFIX = "MOTIVE_WORKER_"
+
+
+def add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser("worker", help="annotate the rows that wait in a database's queue")
+    parser.add_argument("--dsn", default=None, help="of the database; also MOTIVE_WORKER_DSN")
+    parser.add_argument("--once", action="store_true", default=None, help="drain the queue and end, for cron")
+    for field in fields(WorkerSettings):
+        if field.name not in ("dsn", "once"):
+            flag = "--" + field.name.replace("_", "-")
+            parser.add_argument(flag, type=_KINDS[str(field.type)], default=None, metavar=field.name.upper())
+    parser.set_defaults(run=_run)
+
+
+_KINDS = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sidecar.worker.run import Worker, stopped_by_signals
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    worker = Worker(gather(vars(arguments)))
+    with stopped_by_signals(worker):
+        worker.run()
+    return 0
+
+
+def gather(flags: dict[str, object]) -> WorkerSettings:
+    """Flags first, then MOTIVE_WORKER_* from the environment, then the defaults."""
+    values: dict[str, object] = {}
+    for field in fields(WorkerSettings):
+        if flags.get(field.name) is not None:
+            values[field.name] = flags[field.name]
+        elif (text := os.environ.get(ENVIRONMENT_PREFIX + field.name.upper())) is not None:
+            try:
+                values[field.name] = text == "1" if str(field.type) == "bool" else _KINDS[str(field.type)](text)
+            except ValueError:
+                raise ConfigError(
+                    f"{ENVIRONMENT_PREFIX}{field.name.upper()} is {text!r}", f"Give it as {field.type}."
+                ) from None
+    if "dsn" not in values:
+        raise ConfigError("no database is named", "Give --dsn, or set MOTIVE_WORKER_DSN.")
+    return WorkerSettings(**values)  # type: ignore[arg-type]

@@ -1,0 +1,240 @@
+-- attach and detach run with the caller's rights throughout: what the caller may not do to the table is refused by
+-- PostgreSQL itself, and registration by the policies of motive.attachment.
+
+-- API: private
+create function motive.check_target(target regclass, text_column name, prefix name) returns void
+    language plpgsql stable parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    class pg_class;
+    col pg_attribute;
+    problem text;
+    remedy text;
+begin
+    select c.* into class from pg_class as c where c.oid = target;
+    select a.* into col from pg_attribute as a where a.attrelid = target and a.attname = text_column and a.attnum > 0 and not a.attisdropped;
+    if class.relkind not in ('r', 'p') then
+        problem := format('%s is not a table', target);
+        remedy := 'Attach the table that holds the texts: views and foreign tables have no triggers with transition tables.';
+    elsif class.relpersistence = 't' then
+        problem := format('%s is a temporary table, which no worker can see', target);
+        remedy := 'Use classify_motive() or motive.classify_rows() for texts of one session.';
+    elsif class.relnamespace in ('pg_catalog'::regnamespace, 'motive'::regnamespace) then
+        problem := format('%s is a table of the system', target);
+        remedy := 'Attach a table of your own.';
+    elsif class.relispartition then
+        problem := format('%s is a partition', target);
+        remedy := 'Attach the partitioned table: its partitions come along.';
+    elsif not exists (select from motive.key_columns(target)) then
+        problem := format('%s has no primary key', target);
+        remedy := format('Add one first: alter table %s add column id bigint generated always as identity primary key', target);
+    elsif col.attname is null then
+        problem := format('%s has no column %I', target, text_column);
+        remedy := 'Name a column that holds text.';
+    elsif not exists (
+        select from pg_type as t join pg_type as base on base.oid = case t.typtype when 'd' then t.typbasetype else t.oid end
+        where t.oid = col.atttypid and base.oid in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)) then
+        problem := format('column %I of %s has type %s', text_column, target, format_type(col.atttypid, col.atttypmod));
+        remedy := 'Only text, varchar, char and domains over them are annotated.';
+    elsif col.attgenerated <> '' then
+        problem := format('column %I of %s is generated', text_column, target);
+        remedy := 'Triggers see a generated column too late: attach the column that it is made from.';
+    elsif octet_length(prefix::text) > 52 or prefix::text = '' then
+        problem := format('prefix %L has %s bytes', prefix, octet_length(prefix::text));
+        remedy := 'Give one of 1 to 52 bytes.';
+    end if;
+    if problem is not null then
+        raise exception using errcode = 'invalid_parameter_value', message = problem, hint = remedy;
+    end if;
+end
+$$;
+comment on function motive.check_target(regclass, name, name) is 'Refuses what cannot be attached, with the remedy';
+revoke all on function motive.check_target(regclass, name, name) from public;
+
+-- API: private
+create function motive.add_annotation_columns(target regclass, prefix name) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    there integer;
+    fitting integer;
+    stranger name;
+    additions text;
+begin
+    select count(a.attname), count(a.attname) filter (where format_type(a.atttypid, a.atttypmod) = n.type and a.attgenerated = ''),
+           min(a.attname::text), string_agg(format('add column %I %s', n.name, n.type), ', ' order by n.place)
+    into there, fitting, stranger, additions
+    from motive.annotation_columns(prefix) with ordinality as n (role, name, type, place)
+    left join pg_attribute as a on a.attrelid = target and a.attname = n.name and a.attnum > 0 and not a.attisdropped;
+    if there = 0 then
+        execute format('alter table %s %s', target, additions);
+    elsif fitting < 5 then
+        raise exception using
+            errcode = 'duplicate_column',
+            message = format('%s has a column %I already', target, stranger),
+            hint = format('Rename it, or choose another prefix: motive.attach(%L, ..., prefix => ''buying_motive'')', target);
+    end if; -- all five as we make them: kept by an earlier detach
+end
+$$;
+comment on function motive.add_annotation_columns(regclass, name) is 'Adds the annotation''s columns, or finds those of an earlier attach';
+revoke all on function motive.add_annotation_columns(regclass, name) from public;
+
+-- Row triggers on a partitioned table are PostgreSQL's to pass on; statement triggers must stand on the parent and on
+-- every partition, since an insert straight into a partition does not fire the parent's.
+-- API: private
+create function motive.create_triggers(attachment integer, target regclass, text_column name, prefix name) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    relation regclass;
+    old_row text;
+    new_row text;
+begin
+    select string_agg(format('old.%I', n.name), ', '), string_agg(format('new.%I', n.name), ', ') into old_row, new_row
+    from motive.annotation_columns(prefix) as n;
+    -- Names that sort last, so that the text is seen as other triggers leave it.
+    execute format(
+        'create or replace trigger zzz_motive_%1$s_reset before update on %2$s for each row '
+        'when (old.%3$I::text collate "C" is distinct from new.%3$I::text collate "C") '
+        'execute function motive.guard_%1$s(''reset'')', attachment, target, text_column);
+    execute format(
+        'create or replace trigger zzz_motive_%1$s_keep before update on %2$s for each row '
+        'when (current_setting(''motive.writing'', true) is distinct from ''on'' '
+        'and old.%3$I::text collate "C" is not distinct from new.%3$I::text collate "C" '
+        'and row(%4$s) is distinct from row(%5$s)) '
+        'execute function motive.guard_%1$s(''keep'')', attachment, target, text_column, old_row, new_row);
+    for relation in select target union select p.relid from pg_partition_tree(target) as p loop
+        execute format(
+            'create or replace trigger zzz_motive_%1$s_inserted after insert on %2$s '
+            'referencing new table as motive_new for each statement execute function motive.capture_%1$s()', attachment, relation);
+        execute format(
+            'create or replace trigger zzz_motive_%1$s_updated after update on %2$s '
+            'referencing old table as motive_old new table as motive_new for each statement execute function motive.capture_%1$s()',
+            attachment, relation);
+    end loop;
+end
+$$;
+comment on function motive.create_triggers(integer, regclass, name, name) is 'Puts the triggers on a table and its partitions';
+revoke all on function motive.create_triggers(integer, regclass, name, name) from public;
+
+-- API: public
+create function motive.attach(
+    target regclass, text_column name, mode text default 'queued', budget interval default '250 ms',
+    on_failure text default 'queue', prefix text default 'motive'
+) returns integer
+    language plpgsql volatile strict parallel unsafe
+    set search_path to pg_catalog, pg_temp
+    set lock_timeout to '5s'
+as $$
+declare
+    known motive.attachment;
+begin
+    perform motive.check_target(target, text_column, prefix::name);
+    select a.* into known from motive.attachment as a where a.target = attach.target and a.text_column = attach.text_column;
+    if known.prefix <> prefix::name then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('column %I of %s is attached with prefix %I', text_column, target, known.prefix),
+            hint = 'Detach it first, or leave the prefix as it is.';
+    end if;
+    perform motive.check_mode(mode);
+    insert into motive.attachment (target, text_column, mode, budget, on_failure, prefix)
+    values (target, text_column, mode, budget, on_failure, prefix::name)
+    on conflict on constraint attachment_target_text_column_key
+        do update set mode = excluded.mode, budget = excluded.budget, on_failure = excluded.on_failure
+    returning * into known;
+    perform motive.add_annotation_columns(target, known.prefix);
+    perform motive.generate(known.id);
+    perform motive.create_triggers(known.id, target, text_column, known.prefix);
+    perform motive.create_inline_triggers(known.id, target, mode);
+    return known.id;
+end
+$$;
+comment on function motive.attach(regclass, name, text, interval, text, text) is
+    'Keeps motive columns of a table filled from one of its text columns; a second call updates the options';
+revoke all on function motive.attach(regclass, name, text, interval, text, text) from public;
+
+-- API: public
+create function motive.detach(target regclass, text_column name default null, drop_columns boolean default false) returns integer
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+    set lock_timeout to '5s'
+as $$
+declare
+    known motive.attachment;
+    doomed record;
+    drops text;
+    detached integer := 0;
+begin
+    for known in
+        select a.* from motive.attachment as a
+        where a.target = detach.target and a.text_column = coalesce(detach.text_column, a.text_column)
+    loop
+        for doomed in
+            select t.tgrelid::regclass as relation, t.tgname as name from pg_trigger as t
+            where t.tgname like format('zzz\_motive\_%s\_%%', known.id) and t.tgparentid = 0
+              and t.tgrelid in (select detach.target union select p.relid from pg_partition_tree(detach.target) as p)
+        loop
+            execute format('drop trigger %I on %s', doomed.name, doomed.relation);
+        end loop;
+        if drop_columns then
+            select string_agg(format('drop column if exists %I', n.name), ', ') into drops
+            from motive.annotation_columns(known.prefix) as n;
+            execute format('alter table %s %s', target, drops);
+        end if;
+        delete from motive.attachment as a where a.id = known.id;
+        if not found then
+            raise exception using errcode = 'insufficient_privilege', message = format('must be owner of table %s', target);
+        end if;
+        detached := detached + 1;
+    end loop;
+    if detached = 0 then
+        raise exception using
+            errcode = 'undefined_object',
+            message = format('%s is not attached%s', target, coalesce(format(' by column %I', text_column), '')),
+            hint = 'See motive.attachments.';
+    end if;
+    perform motive.sweep();
+    return detached;
+end
+$$;
+comment on function motive.detach(regclass, name, boolean) is
+    'Ends the annotation of a table, or of one of its columns; the annotation stays unless drop_columns';
+revoke all on function motive.detach(regclass, name, boolean) from public;
+
+-- Harmless to call: it only removes what belongs to no attachment.
+-- API: private
+create function motive.sweep() returns void
+    language plpgsql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    gone integer;
+    doomed record;
+begin
+    for gone in
+        delete from motive.attachment as a
+        where not exists (select from pg_class as c where c.oid = a.target) returning a.id
+    loop
+        null;
+    end loop;
+    for doomed in
+        select p.oid::regprocedure as signature from pg_proc as p
+        where p.pronamespace = 'motive'::regnamespace and p.proname ~ '^(capture|guard|read|scan|write)_[0-9]+$'
+          and not exists (select from motive.attachment as a where p.proname like '%\_' || a.id::text)
+          and not exists (select from pg_trigger as t where t.tgfoid = p.oid)
+    loop
+        execute format('drop function %s', doomed.signature);
+    end loop;
+    delete from motive.queue as q where not exists (select from motive.attachment as a where a.id = q.attachment);
+    delete from motive.failure as f where not exists (select from motive.attachment as a where a.id = f.attachment);
+    delete from motive.freshness_bucket as f
+    where f.minute < clock_timestamp() - interval '1 hour'
+       or not exists (select from motive.attachment as a where a.id = f.attachment);
+end
+$$;
+comment on function motive.sweep() is 'Removes what is left of dropped tables and detached columns';
+revoke all on function motive.sweep() from public;

@@ -1,0 +1,167 @@
+-- What a worker does, callable from psql as well: claim, read, then complete, release or extend. The database's clock
+-- alone counts, and the lease, a fresh uuid for each claim, is the fence: whoever comes late finds another one.
+
+-- API: private
+create function motive.claim(max_rows integer default 1000, lease interval default '60 s', shadow text default null)
+    returns table (claimed uuid, entries integer, rows integer)
+    language plpgsql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+    -- A queue swings between empty and full faster than its statistics: the index gives the order, always.
+    set enable_seqscan to off set enable_bitmapscan to off set enable_sort to off set jit to off
+as $$
+declare
+    moment constant timestamptz := clock_timestamp();
+    a integer[] := array(select t.id from motive.attachment as t order by random());
+    mine constant uuid := gen_random_uuid();
+    ids bigint[] := '{}';
+    taken integer := 0;
+    share integer;
+    urgency smallint;
+    waiting refcursor;
+    e record;
+begin
+    if max_rows < 1 or lease <= interval '0' then
+        raise exception using errcode = 'invalid_parameter_value', message = 'max_rows and lease must be above 0';
+    end if;
+    foreach urgency in array (case when shadow is null then array[1, 2] else array[3] end)::smallint[] loop
+        for i in 1 .. cardinality(a) loop
+            exit when taken >= max_rows;
+            -- An equal part for each table that is still to come, in an order drawn anew each time: none starves.
+            share := taken + greatest(1, (max_rows - taken) / (cardinality(a) - i + 1));
+            -- One by one: a plain loop would lock ahead entries that other workers could have.
+            open waiting no scroll for
+                select q.id, jsonb_array_length(q.keys) as keys from motive.queue as q
+                where q.attachment = a[i] and q.priority = urgency and q.ready_at <= moment
+                  and q.shadow is not distinct from claim.shadow
+                order by q.ready_at
+                for update skip locked;
+            while taken < share loop
+                fetch waiting into e;
+                exit when not found or (taken > 0 and taken + e.keys > max_rows);
+                ids := ids || e.id;
+                taken := taken + e.keys;
+            end loop;
+            close waiting;
+        end loop;
+    end loop;
+    if taken > 0 then
+        update motive.queue as q set lease = mine, ready_at = clock_timestamp() + claim.lease where q.id = any (ids);
+        return query select mine, cardinality(ids), taken;
+    end if;
+end
+$$;
+comment on function motive.claim(integer, interval, text) is
+    'Takes entries of at most about max_rows rows for the time of the lease; no row where nothing is waiting';
+revoke all on function motive.claim(integer, interval, text) from public;
+
+-- A key for which there is nothing to do comes back without text: complete() is told of it like of the others.
+-- API: private
+create function motive.read(lease uuid, model text default null)
+    returns table (entry bigint, key jsonb, body text, hash bytea, problem text, priority smallint)
+    language plpgsql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    a record;
+begin
+    for a in
+        select q.attachment, q.priority, array_agg(q.id) as entries, array_agg(k.key) as keys, min(q.shadow) as shadow
+        from motive.queue as q cross join lateral jsonb_array_elements(q.keys) as k (key)
+        where q.lease = read.lease
+        group by q.attachment, q.priority
+    loop
+        begin
+            return query execute format('select r.*, $5 from motive.read_%s($1, $2, $3, $4) as r', a.attachment)
+                using a.entries, a.keys, read.model, a.shadow is not null, a.priority;
+        exception
+            when lock_not_available then
+                null; -- not mentioned to complete(), so waiting again
+            when others then
+                if not motive.repair(a.attachment) then
+                    return query
+                        select e.entry, e.key, null::text, null::bytea, format('the row cannot be read: %s (%s)', left(sqlerrm, 300), sqlstate), a.priority
+                        from unnest(a.entries, a.keys) as e (entry, key);
+                end if;
+        end;
+    end loop;
+end
+$$;
+comment on function motive.read(uuid, text) is
+    'The texts of what a lease holds; null where the row is gone, has no text, or is annotated for this text and model';
+revoke all on function motive.read(uuid, text) from public;
+
+-- A table that was renamed, moved or given to another owner needs its functions written anew. What cannot be read even
+-- then is let go: its entries are removed, and motive.status shows what stands in the way.
+-- API: private
+create function motive.repair(attachment integer) returns boolean
+    language plpgsql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+begin
+    if motive.obstacle(attachment) is not null then
+        delete from motive.queue as q where q.attachment = repair.attachment;
+        return true;
+    end if;
+    if exists (select from motive.attachment as a where a.id = repair.attachment
+               and a.generated_for = md5(motive.shape_of(a.id)::text)) then
+        return false;
+    end if;
+    perform motive.generate(attachment);
+    return true;
+end
+$$;
+comment on function motive.repair(integer) is
+    'Whether an error came from a change of the attached table: then its functions are new, or its entries are gone';
+revoke all on function motive.repair(integer) from public;
+
+-- API: private
+create function motive.obstacle(attachment integer) returns text
+    language sql stable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$
+    select case
+        when a.id is null then 'it is detached'
+        when c.oid is null then 'the table is gone'
+        when not exists (select from pg_attribute as t where t.attrelid = a.target and t.attname = a.text_column and not t.attisdropped)
+            then format('column %I is gone: detach, or attach the column that took its place', a.text_column)
+        when not exists (select from motive.key_columns(a.target)) then 'the primary key is gone: add it again'
+        when exists (select from motive.annotation_columns(a.prefix) as n where not exists (
+                select from pg_attribute as t where t.attrelid = a.target and t.attname = n.name and not t.attisdropped))
+            then 'a column of the annotation is gone: attach again'
+    end
+    from (select obstacle.attachment as id) as asked
+    left join motive.attachment as a on a.id = asked.id
+    left join pg_class as c on c.oid = a.target
+$$;
+comment on function motive.obstacle(integer) is 'Why an attached column cannot be annotated; null where it can';
+revoke all on function motive.obstacle(integer) from public;
+
+-- API: private
+create function motive.extend(lease uuid, by interval default '60 s') returns integer
+    language sql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+    with held as (
+        select q.id from motive.queue as q where q.lease = extend.lease order by q.id for update
+    ), longer as (
+        update motive.queue as q set ready_at = clock_timestamp() + by from held as h where q.id = h.id returning 1
+    )
+    select count(*)::integer from longer
+$$;
+comment on function motive.extend(uuid, interval) is 'Prolongs a lease; returns how many entries it still holds';
+revoke all on function motive.extend(uuid, interval) from public;
+
+-- API: private
+create function motive.release(lease uuid, delay interval default '0') returns integer
+    language sql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+    with held as (
+        select q.id from motive.queue as q where q.lease = release.lease order by q.id for update
+    ), freed as (
+        update motive.queue as q set lease = null, ready_at = clock_timestamp() + delay from held as h where q.id = h.id returning 1
+    )
+    select count(*)::integer from freed
+$$;
+comment on function motive.release(uuid, interval) is 'Gives back what a lease holds, at no cost to any row';
+revoke all on function motive.release(uuid, interval) from public;

@@ -1,0 +1,181 @@
+-- Long walks over a table, in steps: each step is one short transaction that reads the next rows in the order of the
+-- primary key, enqueues those that need it, and moves the cursor. A job survives whatever happens between two steps.
+
+-- API: private
+create table motive.job (
+    id integer generated always as identity primary key,
+    attachment integer not null,
+    kind text not null check (kind in (
+        'backfill',   -- rows whose hash is not that of their text: never annotated, or changed while triggers were off
+        'reannotate', -- rows annotated by another model than `model`
+        'retry',      -- rows that were retired
+        'shadow'      -- every row with text, for `model`, beside the annotation
+    )),
+    model text,
+    last_key jsonb,
+    scanned bigint not null default 0,
+    enqueued bigint not null default 0,
+    estimate bigint,
+    started_at timestamptz not null default clock_timestamp(),
+    stepped_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz
+);
+comment on table motive.job is 'Backfills and their like, with how far they have come';
+comment on column motive.job.last_key is 'Primary key of the last row that was read';
+comment on column motive.job.estimate is 'Rows of the table when the job began, as the planner believed';
+comment on column motive.job.finished_at is 'Null while it runs';
+revoke all on motive.job from public;
+create index job_running on motive.job (stepped_at) where finished_at is null;
+select pg_catalog.pg_extension_config_dump('motive.job', '');
+select pg_catalog.pg_extension_config_dump('motive.job_id_seq', '');
+alter table motive.job enable row level security;
+create policy owners_write on motive.job
+    using (exists (select from motive.attachment as a join pg_catalog.pg_class as c on c.oid = a.target
+                   where a.id = attachment and pg_catalog.pg_has_role(c.relowner, 'USAGE')));
+comment on policy owners_write on motive.job is 'Who owns the table may have it walked';
+
+-- API: private
+create function motive.start_job(target regclass, text_column name, kind text, model text default null) returns integer
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    a record;
+    started integer := 0;
+begin
+    for a in
+        select t.id, (select sum(greatest(c.reltuples, 0))::bigint from pg_class as c
+                      where c.oid = t.target or c.oid in (select p.relid from pg_partition_tree(t.target) as p where p.isleaf)) as estimate
+        from motive.attachment as t
+        where t.target = start_job.target and t.text_column = coalesce(start_job.text_column, t.text_column)
+    loop
+        delete from motive.job as j where j.attachment = a.id and j.kind = start_job.kind;
+        insert into motive.job (attachment, kind, model, estimate) values (a.id, kind, model, a.estimate);
+        started := started + 1;
+    end loop;
+    if started = 0 then
+        raise exception using
+            errcode = 'undefined_object',
+            message = format('%s is not attached%s', target, coalesce(format(' by column %I', text_column), '')),
+            hint = 'Attach it first; see motive.attachments.';
+    end if;
+    perform pg_notify('motive_control', 'work');
+    return started;
+end
+$$;
+comment on function motive.start_job(regclass, name, text, text) is 'Records a job for each attached column; the worker walks it';
+revoke all on function motive.start_job(regclass, name, text, text) from public;
+
+-- API: public
+create function motive.backfill(target regclass, text_column name default null) returns integer
+    language sql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$ select motive.start_job(target, text_column, 'backfill') $$;
+comment on function motive.backfill(regclass, name) is
+    'Has every row annotated whose annotation is missing or not that of its text; returns the number of jobs';
+revoke all on function motive.backfill(regclass, name) from public;
+
+-- API: public
+create function motive.reannotate(target regclass, text_column name default null) returns integer
+    language sql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$ select motive.start_job(target, text_column, 'reannotate') $$;
+comment on function motive.reannotate(regclass, name) is
+    'Has every row annotated anew whose model is not the one that serves now; people''s corrections stay';
+revoke all on function motive.reannotate(regclass, name) from public;
+
+-- API: public
+create function motive.retry(target regclass, text_column name default null) returns integer
+    language sql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$ select motive.start_job(target, text_column, 'retry') $$;
+comment on function motive.retry(regclass, name) is 'Tries retired rows again';
+revoke all on function motive.retry(regclass, name) from public;
+
+-- API: private
+create function motive.enqueue(attachment integer, keys jsonb, priority smallint, shadow text default null) returns void
+    language sql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+    insert into motive.queue (attachment, keys, priority, shadow)
+    select enqueue.attachment, jsonb_agg(k.key order by k.n), enqueue.priority, enqueue.shadow
+    from jsonb_array_elements(keys) with ordinality as k (key, n)
+    group by (k.n - 1) / 500
+$$;
+comment on function motive.enqueue(integer, jsonb, smallint, text) is 'Puts keys into the queue, in entries of 500';
+revoke all on function motive.enqueue(integer, jsonb, smallint, text) from public;
+
+-- API: private
+create function motive.step(max_rows integer default 2000, model text default null) returns bigint
+    language plpgsql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    j motive.job;
+    urgency smallint;
+    seen record;
+begin
+    select w.* into j
+    from motive.job as w
+    where w.finished_at is null
+      and (select count(*) from (
+               select from motive.queue as q
+               where q.attachment = w.attachment and q.priority = case w.kind when 'shadow' then 3 else 2 end
+               limit (select s.backfill_depth from motive.annotation_settings as s)) as waiting
+          ) < (select s.backfill_depth from motive.annotation_settings as s)
+    order by w.stepped_at limit 1
+    for update of w skip locked;
+    if j.id is null then
+        return 0;
+    end if;
+    urgency := case j.kind when 'shadow' then 3 else 2 end;
+    if motive.obstacle(j.attachment) is not null then
+        delete from motive.job as w where w.id = j.id;
+        return 1;
+    elsif j.kind = 'retry' then
+        with again as (
+            delete from motive.failure as f
+            where f.ctid = any (array(select o.ctid from motive.failure as o where o.attachment = j.attachment limit max_rows))
+            returning f.key
+        )
+        select null::jsonb as last_key, count(*) as scanned, jsonb_agg(a.key) as keys into seen from again as a;
+    else
+        begin
+            execute format('select s.last_key, s.scanned, s.keys from motive.scan_%s($1, $2, $3, $4) as s', j.attachment)
+                into seen using j.last_key, max_rows, j.kind, coalesce(j.model, step.model);
+        exception
+            when lock_not_available then
+                return 0;
+            when others then
+                if not motive.repair(j.attachment) then
+                    raise;
+                end if;
+                return 1;
+        end;
+        seen.keys := motive.without_retired(j.attachment, j.kind, seen.keys);
+    end if;
+    perform motive.enqueue(j.attachment, seen.keys, urgency, case j.kind when 'shadow' then j.model end);
+    update motive.job as w
+    set last_key = coalesce(seen.last_key, w.last_key), scanned = w.scanned + seen.scanned, stepped_at = clock_timestamp(),
+        enqueued = w.enqueued + coalesce(jsonb_array_length(seen.keys), 0),
+        finished_at = case when seen.scanned < max_rows then clock_timestamp() end
+    where w.id = j.id;
+    return greatest(seen.scanned, 1);
+end
+$$;
+comment on function motive.step(integer, text) is
+    'One step of the job that has waited longest; 0 where none has anything to do now. The model is the one that serves';
+revoke all on function motive.step(integer, text) from public;
+
+-- API: private
+create function motive.without_retired(attachment integer, kind text, keys jsonb) returns jsonb
+    language sql stable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$
+    select case when kind <> 'backfill' then keys else (
+        select jsonb_agg(k.key order by k.n)
+        from jsonb_array_elements(keys) with ordinality as k (key, n)
+        where not exists (select from motive.failure as f where f.attachment = without_retired.attachment and f.key = k.key)) end
+$$;
+comment on function motive.without_retired(integer, text, jsonb) is 'The keys of a backfill that have not been retired: motive.retry() is for those';
+revoke all on function motive.without_retired(integer, text, jsonb) from public;

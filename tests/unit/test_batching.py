@@ -1,0 +1,241 @@
+"""The batcher: who shares a batch, in which order, and what happens when the engine fails or the caller leaves."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sidecar import request_id
+from sidecar.batching import BACKFILL, BUCKETS, INTERACTIVE, Batcher, bucket
+from sidecar.engines import Backend
+from sidecar.errors import DeadlineError, InternalError, UnavailableError
+from sidecar.repository import Repository, open_repository
+from tests.fixtures.waiting import async_wait_until
+
+Ids = NDArray[np.int64]
+
+
+class ScriptedEngine:
+    """Answers each row with its first token; waits at a gate, and does what a test tells it to."""
+
+    name = "scripted"
+    parallel = 1
+
+    def __init__(self, repository: Repository, *, cancellable: bool = False) -> None:
+        self.repository = repository
+        self.cancellable = cancellable
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.batches: list[tuple[int, int]] = []
+        self.first_tokens: list[list[int]] = []
+        self.ids: list[str] = []
+        self.priorities: list[int] = []
+        self.cancelled = 0
+        self.act: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda logits: logits
+
+    async def infer(
+        self, input_ids: Ids, attention_mask: Ids, *, timeout_s: float | None = None, priority: int = 0
+    ) -> NDArray[np.float32]:
+        self.batches.append((input_ids.shape[0], input_ids.shape[1]))
+        self.first_tokens.append(input_ids[:, 0].tolist())
+        self.ids.append(request_id.current.get())
+        self.priorities.append(priority)
+        assert (attention_mask.sum(axis=1) > 0).all()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return self.act(input_ids[:, :1].astype(np.float32))
+
+    async def ready(self) -> bool:
+        return True
+
+    def backends(self) -> Sequence[Backend]:
+        return ()
+
+    async def close(self) -> None:
+        return
+
+
+@pytest.fixture
+def repository(tiny_repository: object) -> Repository:
+    return open_repository(tiny_repository)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def running(engine: ScriptedEngine, batch_tokens: int = 2048) -> AsyncIterator[Batcher]:
+    batcher = Batcher(engine, batch_tokens=batch_tokens)
+    batcher.start()
+    try:
+        yield batcher
+    finally:
+        await batcher.close()
+
+
+def window(first: int, length: int = 5) -> Ids:
+    return np.full(length, first, dtype=np.int64)
+
+
+def test_a_bucket_holds_its_length_and_is_not_much_longer() -> None:
+    for length in range(1, 2000):
+        assert bucket(length) >= length
+        assert bucket(length) - length <= max(8, length)
+    assert bucket(BUCKETS[-1] + 1) == 640
+
+
+async def test_answers_come_back_in_the_order_of_the_windows(repository: Repository) -> None:
+    async with running(ScriptedEngine(repository)) as batcher:
+        windows = [window(i, length=1 + (i * 7) % 40) for i in range(300)]
+        logits = await batcher.infer(windows)
+    assert logits[:, 0].tolist() == list(range(300))
+
+
+async def test_what_arrives_while_a_batch_is_computed_shares_the_next_one(repository: Repository) -> None:
+    engine = ScriptedEngine(repository)
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        first = asyncio.create_task(batcher.infer([window(0)]))
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        rest = [asyncio.create_task(batcher.infer([window(i)])) for i in range(1, 9)]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(first, *rest)
+    assert engine.batches == [(1, 8), (8, 8)]
+
+
+async def test_lengths_are_not_mixed_and_the_longest_waiting_goes_first(repository: Repository) -> None:
+    engine = ScriptedEngine(repository)
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        tasks = [asyncio.create_task(batcher.infer([window(0)]))]
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        for first, length in ((1, 100), (2, 5), (3, 100), (4, 5)):
+            tasks.append(asyncio.create_task(batcher.infer([window(first, length)])))
+            await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(*tasks)
+    assert engine.first_tokens[1:] == [[1, 3], [2, 4]]
+    assert engine.batches[1:] == [(2, 128), (2, 8)]
+
+
+async def test_interactive_windows_go_before_backfill_and_backfill_fills_the_room(repository: Repository) -> None:
+    engine = ScriptedEngine(repository)
+    engine.gate.clear()
+    async with running(engine, batch_tokens=24) as batcher:
+        tasks = [asyncio.create_task(batcher.infer([window(0)]))]
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        tasks.append(asyncio.create_task(batcher.infer([window(i) for i in (10, 11, 12)], priority=BACKFILL)))
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(batcher.infer([window(i) for i in (1, 2)], priority=INTERACTIVE)))
+        await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(*tasks)
+    assert engine.first_tokens[1:] == [[1, 2, 10], [11, 12]]
+    assert engine.priorities == [INTERACTIVE, INTERACTIVE, BACKFILL]
+
+
+async def test_a_batch_never_holds_more_tokens_or_rows_than_allowed(repository: Repository) -> None:
+    engine = ScriptedEngine(repository)
+    async with running(engine, batch_tokens=1_000_000) as batcher:
+        await batcher.infer([window(i) for i in range(600)])
+    assert max(rows for rows, _ in engine.batches) == 256
+
+
+async def test_a_failed_batch_fails_its_callers_and_no_later_one(repository: Repository) -> None:
+    engine = ScriptedEngine(repository)
+    async with running(engine) as batcher:
+        for error, seen in ((UnavailableError("away"), UnavailableError), (ValueError("a defect"), InternalError)):
+            engine.act = _raise(error)
+            with pytest.raises(seen):
+                await batcher.infer([window(1)])
+        engine.act = lambda logits: logits[:0]
+        with pytest.raises(InternalError):
+            await batcher.infer([window(1)])
+        engine.act = lambda logits: logits
+        assert (await batcher.infer([window(3)])).tolist() == [[3.0]]
+
+
+async def test_a_deadline_ends_the_wait_and_what_was_queued_is_dropped(repository: Repository) -> None:
+    engine = ScriptedEngine(repository)
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        first = asyncio.create_task(batcher.infer([window(0)]))
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        with pytest.raises(DeadlineError):
+            await batcher.infer([window(1)], deadline=time.monotonic() + 0.05)
+        engine.gate.set()
+        await first
+        await batcher.infer([window(2)])
+    assert engine.first_tokens == [[0], [2]]
+
+
+async def test_a_batch_whose_callers_have_all_left_is_cancelled_where_that_frees_something(
+    repository: Repository,
+) -> None:
+    """F16 the batcher's part."""
+    engine = ScriptedEngine(repository, cancellable=True)
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        call = asyncio.create_task(batcher.infer([window(0)]))
+        await _until(lambda: len(engine.batches) == 1, "the batch")
+        call.cancel()
+        await _until(lambda: engine.cancelled == 1, "the engine to be told")
+        engine.gate.set()
+        assert (await batcher.infer([window(5)])).tolist() == [[5.0]]
+
+
+async def test_a_batch_with_one_caller_left_goes_on(repository: Repository) -> None:
+    engine = ScriptedEngine(repository, cancellable=True)
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        head = asyncio.create_task(batcher.infer([window(9)]))
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        leaves, stays = (asyncio.create_task(batcher.infer([window(i)])) for i in (1, 2))
+        await asyncio.sleep(0)
+        engine.gate.set()
+        await head
+        leaves.cancel()
+        assert (await stays).tolist() == [[2.0]]
+    assert engine.cancelled == 0
+
+
+async def test_a_batch_carries_the_ids_of_its_requests(repository: Repository) -> None:
+    engine = ScriptedEngine(repository)
+    engine.gate.clear()
+
+    async def ask(id_: str) -> None:
+        request_id.current.set(id_)
+        await batcher.infer([window(1)])
+
+    async with running(engine) as batcher:
+        tasks = [asyncio.create_task(ask("a"))]
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        tasks += [asyncio.create_task(ask(id_)) for id_ in ("b", "c")]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(*tasks)
+    assert engine.ids == ["a", "b,c"]
+
+
+def test_very_many_ids_are_cut_short() -> None:
+    assert request_id.of_batch(str(i) for i in range(20)) == "0,1,2,3,4,5,6,7,+12"
+    assert request_id.of_batch(["a", "", "a"]) == "a"
+
+
+def _raise(error: Exception) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    def act(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise error
+
+    return act
+
+
+async def _until(condition: Callable[[], bool], description: str) -> None:
+    async def fetch() -> bool:
+        return condition()
+
+    await async_wait_until(fetch, bool, 5, description)
