@@ -102,7 +102,7 @@ def _sidecar(connection: Connection) -> Iterator[Finding]:
     """What the backend hears from the sidecar: the way that a call takes, with the settings that it uses."""
     row = connection.execute(
         "select t.target, a.model, a.message, a.hint from motive.call_terms t, "
-        "motive.call_get_model(t.target, t.tls, t.seconds) a"
+        "motive.call_get_model(t.target, t.files, t.seconds) a"
     ).fetchone()
     if row is None:
         raise ConfigError("motive.settings is empty", "insert into motive.settings default values;")

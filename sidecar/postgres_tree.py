@@ -75,7 +75,7 @@ def installed_trees() -> list[PostgresTree]:
     places += [Path(part) / "pg_config" for part in os.environ.get("PATH", "").split(os.pathsep) if part]
     found: dict[Path, PostgresTree] = {}
     for place in places:
-        if place.is_file():
+        if os.access(place, os.X_OK):  # PATH may name directories closed to this user
             try:
                 tree = tree_of(place)
             except ConfigError:

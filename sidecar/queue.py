@@ -69,10 +69,12 @@ def _raw(document: str | bytes) -> str:
     return document.decode() if isinstance(document, bytes) else document
 
 
-def claim(connection: Connection, max_rows: int, lease_s: float, shadow: str | None = None) -> Claim | None:
+def claim(
+    connection: Connection, max_rows: int, lease_s: float, shadow: str | None = None, background: bool = True
+) -> Claim | None:
     """motive.claim(); None where nothing is waiting."""
     row = connection.execute(
-        "select * from motive.claim(%s, make_interval(secs => %s), %s)", (max_rows, lease_s, shadow)
+        "select * from motive.claim(%s, make_interval(secs => %s), %s, %s)", (max_rows, lease_s, shadow, background)
     ).fetchone()
     return Claim(str(row[0]), row[2]) if row else None
 

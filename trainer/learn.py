@@ -140,6 +140,14 @@ def check_device(options: Optimisation) -> None:
         raise TrainerError(f'precision = "{options.precision}" is none of fp32, bf16')
 
 
+def begin(options: Optimisation) -> None:
+    """Checks the device and sets seeds and threads; to be called before the heads get their first weights."""
+    check_device(options)
+    set_seed(options.seed)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+
 def learn(
     model: MotiveClassifier,
     train: tuple[Ids, Targets],
@@ -151,10 +159,7 @@ def learn(
     resume: bool = False,
 ) -> dict[str, float]:
     """Trains `model` in place; checkpoints go to `folder`. Returns Trainer's figures (loss, seconds)."""
-    check_device(options)
-    set_seed(options.seed)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    begin(options)
     if options.freeze_embedding:
         model.backbone.get_input_embeddings().weight.requires_grad_(False)
     learner = Learner(model, class_weights(train[1].primary, options.class_balance), options)
@@ -170,7 +175,7 @@ def learn(
         lr_scheduler_type="linear",
         warmup_steps=int(options.warmup * steps),
         bf16=options.precision == "bf16",
-        use_cpu=options.device == "cpu",
+        use_cpu=options.device == "cpu" or not torch.cuda.is_available(),
         seed=options.seed,
         data_seed=options.seed,
         train_sampling_strategy="group_by_length",

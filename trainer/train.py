@@ -19,7 +19,7 @@ from trainer.classifier import MotiveClassifier, Pooling, keep_layers, load_clas
 from trainer.config import Config
 from trainer.distill import blend, read_votes
 from trainer.errors import TrainerError
-from trainer.learn import Targets, learn
+from trainer.learn import Targets, begin, learn
 from trainer.predict import token_ids
 from trainer.split import Split, split
 from trainer.texts import Example, check_labels, read_examples
@@ -104,6 +104,7 @@ def train(config: Config, folder: Path, *, resume: bool = False, offline: bool =
     taxonomy_path = config.resolve(config.data.taxonomy)
     taxonomy = read_taxonomy(taxonomy_path)
     parts = corpus_split(config, taxonomy)
+    begin(config.optimisation)
     base = load_base(config.network.base, offline=offline)
     if config.network.trim_vocabulary:
         base = trim(base, read_pieces() | pieces_of(base.tokenizer, [e.text for e in parts.train]))

@@ -16,42 +16,49 @@ INTERFACE = 1
 
 
 def classify(
-    plpy: Any, interface: int, texts: list[str | None], every: bool, target: str, tls: list[str] | None, seconds: float
+    plpy: Any,
+    interface: int,
+    texts: list[str | None],
+    every: bool,
+    target: str,
+    files: list[str] | None,
+    seconds: float,
 ) -> Answer:
     """The first motive of each text, None for a None; or, with `every`, all motives of the only text.
 
-    `seconds` is the time that one request may take. `tls` holds the paths of authority, certificate and key.
+    `seconds` is the time that one request may take. `files` holds the paths of authority,
+    certificate, key and token, each empty where there is none.
     """
     try:
         _check_interface(interface)
         load()
         from sidecar.client import classification
 
-        return classification.classify(plpy, texts, every, (target, *(tls or ())), seconds)
+        return classification.classify(plpy, texts, every, (target, *(files or ())), seconds)
     except MotiveError as error:
         return failed(error)
 
 
-def explain(plpy: Any, interface: int, text: str, target: str, tls: list[str] | None, seconds: float) -> Answer:
+def explain(plpy: Any, interface: int, text: str, target: str, files: list[str] | None, seconds: float) -> Answer:
     """The words that carried each motive of `text`, with starts and stops counted from 0 in characters."""
     try:
         _check_interface(interface)
         load()
         from sidecar.client import explanation
 
-        return explanation.explain(plpy, text, (target, *(tls or ())), seconds)
+        return explanation.explain(plpy, text, (target, *(files or ())), seconds)
     except MotiveError as error:
         return failed(error)
 
 
-def get_model(plpy: Any, interface: int, target: str, tls: list[str] | None, seconds: float) -> Answer:
+def get_model(plpy: Any, interface: int, target: str, files: list[str] | None, seconds: float) -> Answer:
     """The model that answers, as the JSON that motive.register_model() reads, in the field `model`."""
     try:
         _check_interface(interface)
         load()
         from sidecar.client import model
 
-        return model.get_model(plpy, (target, *(tls or ())), seconds)
+        return model.get_model(plpy, (target, *(files or ())), seconds)
     except MotiveError as error:
         return failed(error)
 

@@ -5,18 +5,17 @@ import re
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
 
 from sidecar import limits
 from sidecar.client.signals import blocked
-from sidecar.errors import ConfigError, MotiveError, fault_of_status
+from sidecar.errors import MotiveError, UnavailableError, fault_of_status
 from sidecar.pb.motive_pb2_grpc import MotiveStub
 
 Address = tuple[str, ...]
-"""Target, or target with the paths of authority, certificate and key: decided by the extension's owner alone."""
+"""Target, or target with the paths of authority, certificate, key and token: for the extension's owner to decide."""
 
 _OPTIONS = (
     ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
@@ -39,6 +38,7 @@ class OpenChannel:
     key: tuple[int, Address]
     channel: grpc.Channel
     stub: Any
+    metadata: tuple[tuple[str, str], ...]
     proven: bool = False
     """Whether a call has succeeded on it."""
 
@@ -46,11 +46,15 @@ class OpenChannel:
 _channels: dict[tuple[int, Address], OpenChannel] = {}
 
 # How a call ends whose connection could not be made, was lost, or was closed because another call on it was lost.
-_BROKEN = ("UNAVAILABLE", "CANCELLED")
+# UNAUTHENTICATED: certificate or token may have been exchanged since.
+_RETRIED = ("UNAVAILABLE", "CANCELLED", "UNAUTHENTICATED")
+# A connection that leads nowhere any more looks like a slow sidecar; a new one finds out.
+_BROKEN = (*_RETRIED, "DEADLINE_EXCEEDED")
 _SHOWN = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"}
 _REQUEST_ID = re.compile(r"\brequest id ([0-9a-zA-Z-]{4,64})\b")
 _MESSAGES = {
     "UNAVAILABLE": "the sidecar could not be reached",
+    "UNAUTHENTICATED": "the sidecar refused the call: it asks for another certificate or token",
     "DEADLINE_EXCEEDED": "the sidecar did not answer in time",
     "RESOURCE_EXHAUSTED": "the sidecar has as many texts as it admits",
     "INVALID_ARGUMENT": "the sidecar refused the text",
@@ -70,9 +74,13 @@ class Call:
         with blocked():
             self._open = _open_channel(self._address)
             remaining = max(0.001, self._end - time.monotonic())
-            self._future = getattr(self._open.stub, self._method).future(self._request, timeout=remaining)
-        self._done = threading.Event()
-        self._future.add_done_callback(lambda _: self._done.set())
+            self._future = getattr(self._open.stub, self._method).future(
+                self._request, timeout=remaining, metadata=self._open.metadata
+            )
+        # A bare lock, taken until the answer is there: half the cost of an Event.
+        busy = self._busy = threading.Lock()
+        busy.acquire()
+        self._future.add_done_callback(lambda _: busy.release())
 
     def wait(self, plpy: Any) -> Any:
         """The response. Raises MotiveError, or PostgreSQL's own error when the session is interrupted."""
@@ -80,10 +88,9 @@ class Call:
         try:
             return self._result(plpy)
         except grpc.RpcError as error:
-            if error.code().name not in _BROKEN:
-                raise _fault(error) from None
-            _forget(self._open)
-            if not proven:
+            if error.code().name in _BROKEN:
+                _forget(self._open)
+            if error.code().name not in _RETRIED or not proven:
                 raise _fault(error) from None
         # The channel worked before: the sidecar may have been restarted since. A new channel tries at once, without the
         # old one's back-off. Asking the same twice does no harm.
@@ -95,7 +102,7 @@ class Call:
             raise _fault(error) from None
 
     def _result(self, plpy: Any) -> Any:
-        while not self._done.wait(limits.POLL_INTERVAL_S):
+        while not self._busy.acquire(timeout=limits.POLL_INTERVAL_S):
             plpy.execute("select")  # lets PostgreSQL act on a cancel, a timeout or a termination
         response = self._future.result()
         self._open.proven = True
@@ -118,23 +125,35 @@ def call(plpy: Any, address: Address, method: str, request: Any, seconds: float)
 def _open_channel(address: Address) -> OpenChannel:
     key = (os.getpid(), address)
     if key not in _channels:
-        channel = _connect(address)
-        _channels[key] = OpenChannel(key, channel, MotiveStub(channel))  # type: ignore[no-untyped-call]
+        metadata, channel = _metadata(address), _connect(address)
+        _channels[key] = OpenChannel(key, channel, MotiveStub(channel), metadata)  # type: ignore[no-untyped-call]
     return _channels[key]
 
 
 def _connect(address: Address) -> grpc.Channel:
-    if len(address) == 1:
+    if len(address) == 1 or not address[1]:
         return grpc.insecure_channel(address[0], options=_OPTIONS)
-    try:
-        authority, certificate, key = (Path(path).read_bytes() if path else None for path in address[1:])
-    except OSError as error:
-        raise ConfigError(
-            f"the file {error.filename} of the client's certificate cannot be read",
-            "Correct tls_authority, tls_certificate and tls_key in motive.settings.",
-        ) from None
+    authority, certificate, key = (_read(path) if path else None for path in address[1:4])
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
     return grpc.secure_channel(address[0], credentials, options=_OPTIONS)
+
+
+def _read(path: str) -> bytes:
+    # Not pathlib, whose import would be felt in the first call of a session.
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise UnavailableError(
+            f"a file of the client's certificate or token cannot be read: {error.strerror}",
+            "Correct tls_authority, tls_certificate, tls_key and token_file in motive.settings.",
+        ) from None
+
+
+def _metadata(address: Address) -> tuple[tuple[str, str], ...]:
+    if len(address) == 1 or not address[4]:
+        return ()
+    return (("authorization", f"Bearer {_read(address[4]).decode('ascii', 'replace').strip()}"),)
 
 
 def _forget(broken: OpenChannel) -> None:
@@ -150,6 +169,8 @@ def _fault(error: grpc.RpcError) -> MotiveError:
     details = " ".join((error.details() or "").replace("\0", "").split())
     if fault.status == error.code().name and fault.status in _SHOWN and details:
         return fault.error(details[:300], fault.hint)
+    if error.code().name == "UNAUTHENTICATED":
+        return fault.error(_MESSAGES["UNAUTHENTICATED"], "Correct token_file and tls_* in motive.settings.")
     if fault.status in _MESSAGES:
         return fault.error(_MESSAGES[fault.status], fault.hint)
     request = _REQUEST_ID.search(details)

@@ -4,9 +4,12 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 
-from sidecar.errors import ConfigError
+import psycopg
+
+from sidecar.errors import ConfigError, UnavailableError
 from sidecar.worker.settings import WorkerSettings
 
 ENVIRONMENT_PREFIX = "MOTIVE_WORKER_"
@@ -20,11 +23,11 @@ def add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     for field in fields(WorkerSettings):
         if field.name not in ("dsn", "once"):
             flag = "--" + field.name.replace("_", "-")
-            parser.add_argument(flag, type=_KINDS[str(field.type)], default=None, metavar=field.name.upper())
+            parser.add_argument(flag, type=_KINDS[field.type], default=None, metavar=field.name.upper())
     parser.set_defaults(run=_run)
 
 
-_KINDS = {"int": int, "float": float, "str": str, "bool": bool}
+_KINDS: dict[object, Callable[[str], object]] = {int: int, float: float, str: str, bool: "1".__eq__}
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -32,8 +35,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     worker = Worker(gather(vars(arguments)))
-    with stopped_by_signals(worker):
-        worker.run()
+    try:
+        with stopped_by_signals(worker):
+            worker.run()
+    except psycopg.Error as error:
+        raise UnavailableError(
+            f"the database refuses: {str(error).strip().splitlines()[0]}",
+            "Correct --dsn; the database needs the extension, the role motive.grant_worker(role).",
+        ) from None
     return 0
 
 
@@ -45,10 +54,11 @@ def gather(flags: dict[str, object]) -> WorkerSettings:
             values[field.name] = flags[field.name]
         elif (text := os.environ.get(ENVIRONMENT_PREFIX + field.name.upper())) is not None:
             try:
-                values[field.name] = text == "1" if str(field.type) == "bool" else _KINDS[str(field.type)](text)
+                values[field.name] = _KINDS[field.type](text)
             except ValueError:
+                kind = getattr(field.type, "__name__", field.type)
                 raise ConfigError(
-                    f"{ENVIRONMENT_PREFIX}{field.name.upper()} is {text!r}", f"Give it as {field.type}."
+                    f"{ENVIRONMENT_PREFIX}{field.name.upper()} is {text!r}", f"Give it as {kind}."
                 ) from None
     if "dsn" not in values:
         raise ConfigError("no database is named", "Give --dsn, or set MOTIVE_WORKER_DSN.")

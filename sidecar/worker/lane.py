@@ -20,6 +20,8 @@ from sidecar.worker.shared import Shared
 CLAIM_SECONDS = 0.3
 """What a claim should take the model: new rows wait no longer than this for a lane."""
 STEP_ROWS = 2000
+RETURNED_S = 0.5
+"""Rows that somebody had locked come back after a moment: until then there is still something to do."""
 LOST_CONNECTION_LOG_S = 15.0
 
 T = TypeVar("T")
@@ -28,18 +30,24 @@ log = logging.getLogger("sidecar.worker")
 
 
 class Lane:
-    """Works until `stopping` is set; `turn` is one round."""
+    """Works until `stopping` is set; `turn` is one round. Without `background`, it is kept free for new rows."""
 
-    def __init__(self, settings: WorkerSettings, service: Service, breaker: Breaker, shared: Shared) -> None:
+    def __init__(
+        self, settings: WorkerSettings, service: Service, breaker: Breaker, shared: Shared, background: bool
+    ) -> None:
         self._settings = settings
         self._service = service
         self._breaker = breaker
         self._shared = shared
+        self._background = background
         self._connection: queue.Connection | None = None
         self._rows = min(64, settings.max_rows)
         self._asked_at: float | None = None
         self._logged_at = float("-inf")
+        self._returned_at = float("-inf")
         self.idle = False
+        self.failed: BaseException | None = None
+        """What ended it, other than being told to stop."""
 
     def run(self) -> None:
         """Goes round until told to stop."""
@@ -49,26 +57,39 @@ class Lane:
                 try:
                     worked = self._breaker.admits() and self.turn()
                 except psycopg.Error as error:
+                    if self._settings.once:
+                        raise
                     self._reset(error)
                     worked, delay = False, max(delay, 0.1)
                 if worked:
                     self.idle, delay = False, self._settings.poll_min_s
                     continue
-                self.idle = self._connection is not None
+                self.idle = self._connection is not None and time.monotonic() > self._returned_at + RETURNED_S
                 self._shared.wait(delay)
                 delay = min(2 * delay, self._settings.poll_max_s)
+        except BaseException as error:
+            self.failed = error
+            raise
         finally:
             self.close()
 
     def turn(self) -> bool:
         """One claim, or one step of a job; False where there was nothing to do."""
         shared, settings = self._shared, self._settings
-        claim = self.call(lambda c: queue.claim(c, self._rows, settings.lease_s, settings.shadow or None))
+        claim = self.call(
+            lambda c: queue.claim(c, self._rows, settings.lease_s, settings.shadow or None, self._background)
+        )
         if claim is None:
-            return not settings.shadow and self.call(lambda c: queue.step(c, STEP_ROWS, shared.model or None)) > 0
+            return self._background and self._step()
         self.idle = False
         try:
             model = shared.served_model(self.call)
+            if settings.shadow and model != settings.shadow:
+                shared.model_changed()
+                raise VersionError(
+                    f"the sidecar serves {model}, the shadow run is of {settings.shadow}",
+                    "Point --target at a sidecar that serves the model of the shadow run.",
+                )
             readings = self.call(lambda c: queue.read(c, claim.lease, model))
         except (MotiveError, Abandoned) as error:
             self._give_back(claim, error)
@@ -99,8 +120,23 @@ class Lane:
             return False
         self._breaker.worked()
         self._resize(len(readings), asked_s)
+        if outcome.returned:
+            self._returned_at = time.monotonic()
         shared.count(outcome, claim.rows >= self._rows)
         return outcome.returned < claim.rows
+
+    def _step(self) -> bool:
+        """One step of a backfill or the like."""
+        model = None if self._settings.shadow else self._shared.model
+        done = self.call(lambda c: queue.step(c, STEP_ROWS, model or None))
+        if done >= 0 or self._settings.shadow:
+            return done > 0
+        try:
+            self._shared.served_model(self.call)
+        except MotiveError as error:
+            self._back_off(error)
+            return False
+        return True
 
     def interrupt_if_stuck(self) -> None:
         """Called by another thread: gives up a connection that has been silent for too long."""

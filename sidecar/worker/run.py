@@ -32,9 +32,12 @@ class Worker:
         self._service = Service(settings)
         self._shared = Shared(settings, self._service)
         self._breaker = Breaker()
-        self._lanes = [Lane(settings, self._service, self._breaker, self._shared) for _ in range(settings.lanes)]
+        # One lane of several leaves backfills alone: a new row finds it free.
+        self._lanes = [
+            Lane(settings, self._service, self._breaker, self._shared, background=number > 0 or settings.lanes == 1)
+            for number in range(settings.lanes)
+        ]
         self._threads = [threading.Thread(target=lane.run, name=f"lane-{n}") for n, lane in enumerate(self._lanes, 1)]
-        self._failed: BaseException | None = None
 
     @property
     def written(self) -> int:
@@ -57,16 +60,16 @@ class Worker:
                     lane.interrupt_if_stuck()
                 if self.settings.once and self._drained():
                     break
-                if not all(thread.is_alive() for thread in self._threads):
+                if any(lane.failed is not None for lane in self._lanes):
                     break
         finally:
-            alive = all(thread.is_alive() for thread in self._threads)
             self._shared.stop()
             control.close()
             self._join()
             self._service.close()
-        if not alive:
-            raise RuntimeError("a lane ended unexpectedly; the log says why")
+        for lane in self._lanes:
+            if lane.failed is not None:
+                raise lane.failed
         if self.settings.once and self._breaker.last_error is not None:
             raise UnavailableError(f"rows are left: {self._breaker.last_error.message}", self._breaker.last_error.hint)
         log.info("stopped after %d rows", self.written)

@@ -9,10 +9,11 @@ create table motive.settings (
         or target ~ '^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[0-9]{1,5}$'
     ),
     deadline_ms integer not null default 5000 check (deadline_ms between 1 and 3600000),
-    -- Files that PostgreSQL's operating-system user can read; all null: no TLS.
+    -- Files that PostgreSQL's operating-system user can read; without an authority no TLS.
     tls_authority text check (tls_authority ~ '^/'),
     tls_certificate text check (tls_certificate ~ '^/'),
     tls_key text check (tls_key ~ '^/'),
+    token_file text check (token_file ~ '^/'),
     constraint tls_for_tcp_only check (tls_authority is null or target !~ '^unix:'),
     constraint tls_certificate_with_key check ((tls_certificate is null) = (tls_key is null)),
     constraint tls_certificate_with_authority check (tls_certificate is null or tls_authority is not null)
@@ -24,6 +25,7 @@ comment on column motive.settings.deadline_ms is 'Milliseconds that one request 
 comment on column motive.settings.tls_authority is 'Path of the PEM file with the authority of the sidecar''s certificate; set it to use TLS';
 comment on column motive.settings.tls_certificate is 'Path of the PEM file with our certificate, for mutual TLS';
 comment on column motive.settings.tls_key is 'Path of the PEM file with the key of our certificate';
+comment on column motive.settings.token_file is 'Path of the file with the token that the sidecar asks for; null for none';
 revoke all on motive.settings from public;
 
 -- Restoring a dump first creates the extension, with its row of defaults, and then inserts the row of the dump.
@@ -53,9 +55,10 @@ select pg_catalog.pg_extension_config_dump('motive.settings', '');
 create view motive.call_terms as
 select
     settings.target,
-    case when settings.tls_authority is not null then
-        array[settings.tls_authority, coalesce(settings.tls_certificate, ''), coalesce(settings.tls_key, '')]
-    end as tls,
+    case when settings.tls_authority is not null or settings.token_file is not null then
+        array[coalesce(settings.tls_authority, ''), coalesce(settings.tls_certificate, ''), coalesce(settings.tls_key, ''),
+              coalesce(settings.token_file, '')]
+    end as files,
     greatest(0.001, least(
         settings.deadline_ms / 1000.0::float8,
         nullif(extract(epoch from current_setting('statement_timeout')::interval), 0)::float8

@@ -18,7 +18,7 @@ create type motive.answer as (
 comment on type motive.answer is 'What the client gives back: an answer, or a fault as a value';
 
 -- API: private
-create function motive.call_classify(texts text[], every boolean, target text, tls text[], seconds float8) returns motive.answer
+create function motive.call_classify(texts text[], every boolean, target text, files text[], seconds float8) returns motive.answer
     language plpython3u stable parallel unsafe cost 1000
     set search_path to pg_catalog, pg_temp
 as $$
@@ -26,14 +26,14 @@ import os, sys
 if 'sidecar' not in sys.modules:
     sys.path.insert(0, os.path.join(os.path.realpath('/proc/self/exe').rpartition('/bin/')[0], 'lib/pg_motive/python'))
 from sidecar import client
-return client.classify(plpy, 1, texts, every, target, tls, seconds)
+return client.classify(plpy, 1, texts, every, target, files, seconds)
 $$;
 comment on function motive.call_classify(text[], boolean, text, text[], float8) is
     'Sends texts to the sidecar: the first motive of each, or every motive of the only one';
 revoke all on function motive.call_classify(text[], boolean, text, text[], float8) from public;
 
 -- API: private
-create function motive.call_explain(body text, target text, tls text[], seconds float8) returns motive.answer
+create function motive.call_explain(body text, target text, files text[], seconds float8) returns motive.answer
     language plpython3u stable parallel unsafe cost 1000
     set search_path to pg_catalog, pg_temp
 as $$
@@ -41,14 +41,14 @@ import os, sys
 if 'sidecar' not in sys.modules:
     sys.path.insert(0, os.path.join(os.path.realpath('/proc/self/exe').rpartition('/bin/')[0], 'lib/pg_motive/python'))
 from sidecar import client
-return client.explain(plpy, 1, body, target, tls, seconds)
+return client.explain(plpy, 1, body, target, files, seconds)
 $$;
 comment on function motive.call_explain(text, text, text[], float8) is
     'Asks the sidecar which words carried the motives of a text';
 revoke all on function motive.call_explain(text, text, text[], float8) from public;
 
 -- API: private
-create function motive.call_get_model(target text, tls text[], seconds float8) returns motive.answer
+create function motive.call_get_model(target text, files text[], seconds float8) returns motive.answer
     language plpython3u stable parallel unsafe cost 1000
     set search_path to pg_catalog, pg_temp
 as $$
@@ -56,7 +56,7 @@ import os, sys
 if 'sidecar' not in sys.modules:
     sys.path.insert(0, os.path.join(os.path.realpath('/proc/self/exe').rpartition('/bin/')[0], 'lib/pg_motive/python'))
 from sidecar import client
-return client.get_model(plpy, 1, target, tls, seconds)
+return client.get_model(plpy, 1, target, files, seconds)
 $$;
 comment on function motive.call_get_model(text, text[], float8) is
     'Asks the sidecar which model it serves; the answer''s model is a JSON document';
@@ -144,7 +144,7 @@ declare
 begin
     select * into strict terms from motive.call_terms;
     begin
-        answer := motive.call_classify(texts, every, terms.target, terms.tls, terms.seconds);
+        answer := motive.call_classify(texts, every, terms.target, terms.files, terms.seconds);
     exception when external_routine_exception then
         get stacked diagnostics context = pg_exception_context;
         answer := motive.broken_client(sqlerrm, context);
@@ -167,7 +167,7 @@ declare
 begin
     select * into strict terms from motive.call_terms;
     begin
-        answer := motive.call_get_model(terms.target, terms.tls, terms.seconds);
+        answer := motive.call_get_model(terms.target, terms.files, terms.seconds);
     exception when external_routine_exception then
         get stacked diagnostics context = pg_exception_context;
         answer := motive.broken_client(sqlerrm, context);

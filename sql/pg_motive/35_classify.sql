@@ -63,7 +63,7 @@ declare
 begin
     select * into strict terms from motive.call_terms;
     begin
-        answer := motive.call_explain(body, terms.target, terms.tls, terms.seconds);
+        answer := motive.call_explain(body, terms.target, terms.files, terms.seconds);
     exception when external_routine_exception then
         get stacked diagnostics context = pg_exception_context;
         answer := motive.broken_client(sqlerrm, context);
@@ -90,7 +90,7 @@ declare
 begin
     select * into strict terms from motive.call_terms;
     begin
-        answer := motive.call_classify(texts, false, terms.target, terms.tls, terms.seconds);
+        answer := motive.call_classify(texts, false, terms.target, terms.files, terms.seconds);
     exception when external_routine_exception then
         get stacked diagnostics context = pg_exception_context;
         answer := motive.broken_client(sqlerrm, context);

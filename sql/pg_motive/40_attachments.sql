@@ -52,7 +52,7 @@ revoke all on function motive.hash_expression(text) from public;
 
 -- API: private
 create function motive.key_columns(target regclass)
-    returns table (name name, type text, plain boolean, exact boolean)
+    returns table (name name, type text, plain boolean, exact boolean, digits boolean)
     language sql stable strict parallel safe rows 1
     set search_path to pg_catalog, pg_temp
 as $$
@@ -62,7 +62,8 @@ as $$
                         'bpchar'::regtype, 'uuid'::regtype, 'numeric'::regtype, 'oid'::regtype, 'name'::regtype,
                         'bool'::regtype),
            -- Compared by an operator of pg_catalog, whatever else the search path of a session holds.
-           base.typnamespace = 'pg_catalog'::regnamespace or base.typtype = 'e'
+           base.typnamespace = 'pg_catalog'::regnamespace or base.typtype = 'e',
+           base.oid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype)
     from pg_index as i
     cross join lateral unnest(i.indkey) with ordinality as k (attnum, position)
     join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum

@@ -20,6 +20,8 @@ create table motive.queue (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_threshold = -1,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000, autovacuum_vacuum_cost_delay = 0
 );
+-- Compressing keys would cost the user's statement more than writing them, and they are gone in a moment.
+alter table motive.queue alter column keys set storage external;
 -- No foreign key to motive.attachment: every statement on a user's table would lock the attachment's row.
 comment on table motive.queue is 'Rows to annotate: an entry holds the keys of one statement, or a part of them';
 comment on column motive.queue.keys is 'Array of primary keys, each an array of its columns'' values in text form';

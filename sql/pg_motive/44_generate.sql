@@ -1,9 +1,10 @@
--- Four functions are generated for each attachment, with static SQL so that PostgreSQL keeps their plans:
+-- Functions are generated for each attachment, with static SQL so that PostgreSQL keeps their plans:
 --   capture_N  trigger: enqueues; sees only the statement's transition tables; owned by the extension's owner
 --   guard_N    trigger: sets columns of NEW; touches no table
---   read_N, write_N, scan_N  run SQL on the table, SECURITY DEFINER and owned by the TABLE's owner, so that triggers
---              and policies of the table have its owner's rights and never ours
--- Owners can ALTER what they own (SECURITY INVOKER, search_path), so each of the last three first makes sure that it
+--   inline_N   trigger: asks the sidecar and sets columns of NEW; owned by the extension's owner
+--   read_N, scan_N, said_N, write_N  run SQL on the table, SECURITY DEFINER and owned by the TABLE's owner, so that
+--              triggers and policies of the table have its owner's rights and never ours
+-- Owners can ALTER what they own (SECURITY INVOKER, search_path), so each of the last four first makes sure that it
 -- runs as the table's owner, with every name qualified.
 
 -- API: private
@@ -34,11 +35,13 @@ create type motive.shape as (
     key_values text,    -- the same, out of the jsonb array `after`
     key_of_t text,      -- t's key as a jsonb array of texts
     key_of_n text,      -- the same of n
+    keys_of_n text,     -- all of n's keys as one jsonb array
     same_row text,      -- n's key equals o's
     first_key text,     -- of o: null where there is no old row
     columns text,       -- names that the triggers rely on, as a list of literals
     column_count integer,
-    settings text       -- further settings of the functions
+    settings text,      -- further settings of the functions
+    pending text        -- condition under which a row of n still needs a worker
 );
 comment on type motive.shape is 'What the generated functions of an attachment are made of';
 
@@ -48,11 +51,13 @@ create function motive.shape_of(attachment integer) returns motive.shape
     set search_path to pg_catalog, pg_temp
 as $$
     select a.id, a.target::text, c.relowner, quote_ident(a.text_column), r.motive, r.confidence, r.motives, r.model, r.hash,
-           k.match, k.key_list, k.key_values, k.key_of_t, k.key_of_n, k.same_row, k.first_key,
+           k.match, k.key_list, k.key_values, k.key_of_t, k.key_of_n, k.keys_of_n, k.same_row, k.first_key,
            k.columns || ', ' || quote_literal(a.text_column), k.column_count + 1,
            case when k.plain then '' else
                ' set datestyle to ''ISO'' set timezone to ''UTC'' set intervalstyle to ''postgres'''
-               ' set extra_float_digits to 1 set bytea_output to ''hex''' end
+               ' set extra_float_digits to 1 set bytea_output to ''hex''' end,
+           -- What inline annotation could not do has no hash.
+           'n.' || case a.mode when 'inline' then r.hash || ' is null and n.' else '' end || quote_ident(a.text_column) || ' is not null'
     from motive.attachment as a
     join pg_class as c on c.oid = a.target
     cross join lateral (
@@ -70,6 +75,10 @@ as $$
                -- Output functions, never casts: a cast of a user's type is the user's code.
                'jsonb_build_array(' || string_agg(format(case when p.plain then 't.%I::text' else 'format(''%%s'', t.%I)' end, p.name), ', ' order by p.n) || ')' as key_of_t,
                'jsonb_build_array(' || string_agg(format(case when p.plain then 'n.%I::text' else 'format(''%%s'', n.%I)' end, p.name), ', ' order by p.n) || ')' as key_of_n,
+               -- Digits and hyphens need no escapes, so a string is quicker than a jsonb value for each row.
+               case when bool_and(p.digits) then
+                   '(''['' || string_agg(''["'' || ' || string_agg(format('n.%I::text', p.name), ' || ''","'' || ' order by p.n) || ' || ''"]'', '','') || '']'')::jsonb'
+               else 'jsonb_agg(jsonb_build_array(' || string_agg(format(case when p.plain then 'n.%I::text' else 'format(''%%s'', n.%I)' end, p.name), ', ' order by p.n) || '))' end as keys_of_n,
                string_agg(format(case when p.exact then 'n.%1$I = o.%1$I' else 'format(''%%s'', n.%1$I) = format(''%%s'', o.%1$I)' end, p.name), ' and ' order by p.n) as same_row,
                min(format('o.%I', p.name)) filter (where p.n = 1) as first_key,
                string_agg(quote_literal(p.name), ', ' order by p.n) as columns,
@@ -100,22 +109,27 @@ begin
         return null;
     end if;
     if tg_op = 'INSERT' then
-        insert into motive.queue (attachment, keys)
-        select %1$s, jsonb_agg(e.key)
-        from (select %3$s as key, (row_number() over () - 1) / 1000 as part from motive_new as n where n.%2$s is not null) as e
-        group by e.part;
+        if (select count(*) from motive_new) <= 1000 then
+            insert into motive.queue (attachment, keys)
+            select %1$s, %10$s from motive_new as n where %6$s having count(*) > 0;
+        else
+            insert into motive.queue (attachment, keys)
+            select %1$s, jsonb_agg(e.key)
+            from (select %3$s as key, (row_number() over () - 1) / 1000 as part from motive_new as n where %6$s) as e
+            group by e.part;
+        end if;
     else
         insert into motive.queue (attachment, keys)
         select %1$s, jsonb_agg(e.key)
         from (select %3$s as key, (row_number() over () - 1) / 1000 as part
               from motive_new as n left join motive_old as o on %4$s
-              where n.%2$s is not null
+              where %6$s
                 and (%5$s is null or o.%2$s is null or n.%2$s::text collate "C" <> o.%2$s::text collate "C")) as e
         group by e.part;
     end if;
     return null;
 end
-$body$ $create$, s.id, s.body, s.key_of_n, s.same_row, s.first_key, null, s.columns, s.column_count, s.settings);
+$body$ $create$, s.id, s.body, s.key_of_n, s.same_row, s.first_key, s.pending, s.columns, s.column_count, s.settings, s.keys_of_n);
     execute format('comment on function motive.capture_%s() is %L', s.id, 'Enqueues what a statement on ' || s.relation || ' wrote');
     execute format($create$
 create or replace function motive.guard_%1$s() returns trigger
@@ -177,32 +191,56 @@ $body$ $create$, s.id, s.owner, s.relation, s.body, s.match, motive.hash_express
     execute format('comment on function motive.read_%s(bigint[], jsonb[], text, boolean) is %L', s.id, 'Texts of ' || s.relation || ' by key');
     execute format($create$
 create or replace function motive.scan_%1$s(after jsonb, max_rows integer, kind text, model text,
-                                            out last_key jsonb, out scanned bigint, out keys jsonb)
+                                            out last_key jsonb, out scanned bigint, out keys jsonb, out hashes bytea[])
     language plpgsql volatile parallel unsafe security definer
     set search_path to pg_catalog, pg_temp set lock_timeout to '200ms'%9$s
+    -- A generic plan would read the whole index for every step.
+    set plan_cache_mode to force_custom_plan
 as $body$
 #variable_conflict use_variable
 begin
     if current_user::regrole::oid operator(pg_catalog.<>) %2$s::oid then
         raise exception using message = 'the scan of an attachment does not run as the table''s owner';
     end if;
-    select (array_agg(p.key order by p.n desc))[1], count(*), jsonb_agg(p.key order by p.n) filter (where p.wanted)
-    into last_key, scanned, keys
+    select (array_agg(p.key order by p.n desc))[1], count(*), jsonb_agg(p.key order by p.n) filter (where p.wanted),
+           array_agg(p.hash order by p.n) filter (where p.wanted)
+    into last_key, scanned, keys, hashes
     from (
-        select row_number() over (order by %4$s) as n, %5$s as key,
-               t.%6$s is not null and case scan_%1$s.kind
+        select d.n, d.key, d.hash, d.hash is not null and case scan_%1$s.kind
                    when 'shadow' then true
-                   when 'reannotate' then t.%7$s is distinct from 'person' and t.%7$s is distinct from scan_%1$s.model
-                   else t.%8$s is distinct from %10$s end as wanted
-        from %3$s as t
-        where after is null or (%4$s) > (%11$s)
-        order by %4$s
-        limit max_rows
+                   when 'reannotate' then d.by is distinct from 'person' and d.by is distinct from scan_%1$s.model
+                   else d.known is distinct from d.hash end as wanted
+        from (
+            select row_number() over (order by %4$s) as n, %5$s as key, t.%8$s as known, t.%7$s as by, %10$s as hash
+            from %3$s as t
+            where scan_%1$s.after is null or (%4$s) > (%11$s)
+            order by %4$s
+            limit scan_%1$s.max_rows
+        ) as d
+        offset 0
     ) as p;
 end
 $body$ $create$, s.id, s.owner, s.relation, s.key_list, s.key_of_t, s.body, s.model, s.hash, s.settings,
         motive.hash_expression('t.' || s.body), s.key_values);
     execute format('comment on function motive.scan_%s(jsonb, integer, text, text) is %L', s.id, 'One step of a backfill over ' || s.relation);
+    execute format($create$
+create or replace function motive.said_%1$s(keys jsonb[])
+    returns table (key jsonb, hash bytea, motives text[], confidence real, model text)
+    language plpgsql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp set lock_timeout to '200ms'%6$s
+as $body$
+#variable_conflict use_column
+begin
+    if current_user::regrole::oid operator(pg_catalog.<>) %2$s::oid then
+        raise exception using message = 'the reader of an attachment does not run as the table''s owner';
+    end if;
+    return query
+        select g.key, t.%7$s, t.%8$s, t.%9$s, t.%5$s
+        from unnest(said_%1$s.keys) as g (key) join %3$s as t on %4$s
+        where t.%7$s is not null and t.%5$s is not null;
+end
+$body$ $create$, s.id, s.owner, s.relation, s.match, s.model, s.settings, s.hash, s.motives, s.confidence);
+    execute format('comment on function motive.said_%s(jsonb[]) is %L', s.id, 'The annotation of rows of ' || s.relation);
 end
 $generate$;
 comment on function motive.generate_readers(motive.shape) is 'Writes the functions that read an attachment''s table';
@@ -296,10 +334,12 @@ begin
     perform motive.generate_triggers(s);
     perform motive.generate_readers(s);
     perform motive.generate_writer(s);
+    perform motive.generate_inline(s);
     foreach signature in array array[
         format('motive.read_%s(bigint[], jsonb[], text, boolean)', s.id),
         format('motive.scan_%s(jsonb, integer, text, text)', s.id),
-        format('motive.write_%s(motive.result[], text, text)', s.id)]
+        format('motive.write_%s(motive.result[], text, text)', s.id),
+        format('motive.said_%s(jsonb[])', s.id)]
     loop
         execute format('alter function %s owner to %s', signature, s.owner::regrole);
         execute format('revoke all on function %s from public', signature);

@@ -149,7 +149,7 @@ begin
     perform motive.add_annotation_columns(target, known.prefix);
     perform motive.generate(known.id);
     perform motive.create_triggers(known.id, target, text_column, known.prefix);
-    perform motive.create_inline_triggers(known.id, target, mode);
+    perform motive.create_inline_triggers(known.id, target, text_column, mode);
     return known.id;
 end
 $$;
@@ -194,7 +194,7 @@ begin
     if detached = 0 then
         raise exception using
             errcode = 'undefined_object',
-            message = format('%s is not attached%s', target, coalesce(format(' by column %I', text_column), '')),
+            message = format('%s is not attached%s', target, case when text_column is null then '' else format(' by column %I', text_column) end),
             hint = 'See motive.attachments.';
     end if;
     perform motive.sweep();
@@ -223,7 +223,7 @@ begin
     end loop;
     for doomed in
         select p.oid::regprocedure as signature from pg_proc as p
-        where p.pronamespace = 'motive'::regnamespace and p.proname ~ '^(capture|guard|read|scan|write)_[0-9]+$'
+        where p.pronamespace = 'motive'::regnamespace and p.proname ~ '^(capture|guard|inline|read|scan|said|write)_[0-9]+$'
           and not exists (select from motive.attachment as a where p.proname like '%\_' || a.id::text)
           and not exists (select from pg_trigger as t where t.tgfoid = p.oid)
     loop
@@ -231,6 +231,9 @@ begin
     end loop;
     delete from motive.queue as q where not exists (select from motive.attachment as a where a.id = q.attachment);
     delete from motive.failure as f where not exists (select from motive.attachment as a where a.id = f.attachment);
+    delete from motive.job as j where not exists (select from motive.attachment as a where a.id = j.attachment);
+    delete from motive.shadow_result as r where not exists (select from motive.attachment as a where a.id = r.attachment);
+    delete from motive.correction as c where not exists (select from motive.attachment as a where a.id = c.attachment);
     delete from motive.freshness_bucket as f
     where f.minute < clock_timestamp() - interval '1 hour'
        or not exists (select from motive.attachment as a where a.id = f.attachment);

@@ -2,7 +2,8 @@
 -- alone counts, and the lease, a fresh uuid for each claim, is the fence: whoever comes late finds another one.
 
 -- API: private
-create function motive.claim(max_rows integer default 1000, lease interval default '60 s', shadow text default null)
+create function motive.claim(max_rows integer default 1000, lease interval default '60 s', shadow text default null,
+                             background boolean default true)
     returns table (claimed uuid, entries integer, rows integer)
     language plpgsql volatile parallel unsafe security definer
     set search_path to pg_catalog, pg_temp
@@ -14,6 +15,7 @@ declare
     a integer[] := array(select t.id from motive.attachment as t order by random());
     mine constant uuid := gen_random_uuid();
     ids bigint[] := '{}';
+    allowed integer := max_rows;
     taken integer := 0;
     share integer;
     urgency smallint;
@@ -23,11 +25,14 @@ begin
     if max_rows < 1 or lease <= interval '0' then
         raise exception using errcode = 'invalid_parameter_value', message = 'max_rows and lease must be above 0';
     end if;
-    foreach urgency in array (case when shadow is null then array[1, 2] else array[3] end)::smallint[] loop
+    foreach urgency in array (case when shadow is not null then array[3] when background then array[1, 2] else array[1] end)::smallint[] loop
+        -- New rows never wait for backfilled ones in one claim; these gain from more texts to choose batches from.
+        exit when taken > 0;
+        allowed := case urgency when 1 then max_rows else greatest(max_rows, least(16 * max_rows, 2000)) end;
         for i in 1 .. cardinality(a) loop
-            exit when taken >= max_rows;
+            exit when taken >= allowed;
             -- An equal part for each table that is still to come, in an order drawn anew each time: none starves.
-            share := taken + greatest(1, (max_rows - taken) / (cardinality(a) - i + 1));
+            share := taken + greatest(1, (allowed - taken) / (cardinality(a) - i + 1));
             -- One by one: a plain loop would lock ahead entries that other workers could have.
             open waiting no scroll for
                 select q.id, jsonb_array_length(q.keys) as keys from motive.queue as q
@@ -37,7 +42,7 @@ begin
                 for update skip locked;
             while taken < share loop
                 fetch waiting into e;
-                exit when not found or (taken > 0 and taken + e.keys > max_rows);
+                exit when not found or (taken > 0 and taken + e.keys > allowed);
                 ids := ids || e.id;
                 taken := taken + e.keys;
             end loop;
@@ -50,9 +55,9 @@ begin
     end if;
 end
 $$;
-comment on function motive.claim(integer, interval, text) is
-    'Takes entries of at most about max_rows rows for the time of the lease; no row where nothing is waiting';
-revoke all on function motive.claim(integer, interval, text) from public;
+comment on function motive.claim(integer, interval, text, boolean) is
+    'Takes entries of at most about max_rows new rows, or of many more to backfill, for the time of the lease; no row where nothing is waiting';
+revoke all on function motive.claim(integer, interval, text, boolean) from public;
 
 -- A key for which there is nothing to do comes back without text: complete() is told of it like of the others.
 -- API: private

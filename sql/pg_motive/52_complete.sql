@@ -6,7 +6,6 @@ create function motive.write_results(attachment integer, results motive.result[]
 as $$
 declare
     total constant integer := cardinality(results);
-    one motive.result;
     part record;
     half integer;
 begin
@@ -20,9 +19,9 @@ exception
         if motive.repair(attachment) then
             back := array(select r.k from unnest(results) as r);
         elsif total = 1 then
-            one := results[1];
-            one.x := format('the table refuses the row: %s (%s)', left(sqlerrm, 300), sqlstate);
-            failed := array[one];
+            failed := array(
+                select row(r.e, r.k, r.h, null, null, format('the table refuses the row: %s (%s)', left(sqlerrm, 300), sqlstate), false)::motive.result
+                from unnest(results) as r);
         else
             -- A trigger or a constraint of the table refuses a row: find out which, and let the others through.
             for half in 0 .. 1 loop

@@ -7,9 +7,10 @@ create table motive.job (
     attachment integer not null,
     kind text not null check (kind in (
         'backfill',   -- rows whose hash is not that of their text: never annotated, or changed while triggers were off
-        'reannotate', -- rows annotated by another model than `model`
+        'reannotate', -- rows annotated by another model than the one that serves; waits until `model` serves
         'retry',      -- rows that were retired
-        'shadow'      -- every row with text, for `model`, beside the annotation
+        'shadow',     -- every row with text, for `model`, beside the annotation
+        'promote'     -- writes what the shadow run of `model` has found
     )),
     model text,
     last_key jsonb,
@@ -56,7 +57,7 @@ begin
     if started = 0 then
         raise exception using
             errcode = 'undefined_object',
-            message = format('%s is not attached%s', target, coalesce(format(' by column %I', text_column), '')),
+            message = format('%s is not attached%s', target, case when text_column is null then '' else format(' by column %I', text_column) end),
             hint = 'Attach it first; see motive.attachments.';
     end if;
     perform pg_notify('motive_control', 'work');
@@ -118,6 +119,7 @@ begin
     select w.* into j
     from motive.job as w
     where w.finished_at is null
+      and (w.kind <> 'reannotate' or coalesce(w.model, step.model) = step.model)
       and (select count(*) from (
                select from motive.queue as q
                where q.attachment = w.attachment and q.priority = case w.kind when 'shadow' then 3 else 2 end
@@ -126,12 +128,15 @@ begin
     order by w.stepped_at limit 1
     for update of w skip locked;
     if j.id is null then
-        return 0;
+        return case when step.model is null and exists (
+            select from motive.job as w where w.finished_at is null and w.kind = 'reannotate') then -1 else 0 end;
     end if;
     urgency := case j.kind when 'shadow' then 3 else 2 end;
     if motive.obstacle(j.attachment) is not null then
         delete from motive.job as w where w.id = j.id;
         return 1;
+    elsif j.kind = 'promote' then
+        return motive.step_promotion(j, least(max_rows, 500));
     elsif j.kind = 'retry' then
         with again as (
             delete from motive.failure as f
@@ -141,8 +146,8 @@ begin
         select null::jsonb as last_key, count(*) as scanned, jsonb_agg(a.key) as keys into seen from again as a;
     else
         begin
-            execute format('select s.last_key, s.scanned, s.keys from motive.scan_%s($1, $2, $3, $4) as s', j.attachment)
-                into seen using j.last_key, max_rows, j.kind, coalesce(j.model, step.model);
+            execute format('select s.last_key, s.scanned, motive.without_retired($5, $3, s.keys, s.hashes) as keys from motive.scan_%s($1, $2, $3, $4) as s', j.attachment)
+                into seen using j.last_key, max_rows, j.kind, coalesce(j.model, step.model), j.attachment;
         exception
             when lock_not_available then
                 return 0;
@@ -152,7 +157,6 @@ begin
                 end if;
                 return 1;
         end;
-        seen.keys := motive.without_retired(j.attachment, j.kind, seen.keys);
     end if;
     perform motive.enqueue(j.attachment, seen.keys, urgency, case j.kind when 'shadow' then j.model end);
     update motive.job as w
@@ -164,18 +168,20 @@ begin
 end
 $$;
 comment on function motive.step(integer, text) is
-    'One step of the job that has waited longest; 0 where none has anything to do now. The model is the one that serves';
+    'One step of the job that has waited longest; 0 where none has anything to do now, -1 where one must know the model that serves';
 revoke all on function motive.step(integer, text) from public;
 
 -- API: private
-create function motive.without_retired(attachment integer, kind text, keys jsonb) returns jsonb
+create function motive.without_retired(attachment integer, kind text, keys jsonb, hashes bytea[]) returns jsonb
     language sql stable parallel safe
     set search_path to pg_catalog, pg_temp
 as $$
     select case when kind <> 'backfill' then keys else (
         select jsonb_agg(k.key order by k.n)
         from jsonb_array_elements(keys) with ordinality as k (key, n)
-        where not exists (select from motive.failure as f where f.attachment = without_retired.attachment and f.key = k.key)) end
+        where not exists (select from motive.failure as f where f.attachment = without_retired.attachment
+                          and f.key = k.key and f.hash = without_retired.hashes[k.n])) end
 $$;
-comment on function motive.without_retired(integer, text, jsonb) is 'The keys of a backfill that have not been retired: motive.retry() is for those';
-revoke all on function motive.without_retired(integer, text, jsonb) from public;
+comment on function motive.without_retired(integer, text, jsonb, bytea[]) is
+    'The keys of a backfill without those retired for the text that they still have: motive.retry() is for those';
+revoke all on function motive.without_retired(integer, text, jsonb, bytea[]) from public;

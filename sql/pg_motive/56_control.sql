@@ -27,7 +27,7 @@ as $$
 begin
     execute format('grant usage on schema motive to %s', role);
     execute format(
-        'grant execute on function motive.claim(integer, interval, text), motive.read(uuid, text), '
+        'grant execute on function motive.claim(integer, interval, text, boolean), motive.read(uuid, text), '
         'motive.complete(uuid, jsonb, text), motive.fail(uuid, bigint, jsonb, text), motive.extend(uuid, interval), '
         'motive.release(uuid, interval), motive.step(integer, text), motive.sweep(), motive.progress(), '
         'motive.register_served_model(jsonb) to %s', role);

@@ -1,8 +1,208 @@
+-- Another model beside the one that serves: shadow() has it answer every row, diff() compares, promote() makes its
+-- answers the annotation, rollback() takes that back. Answers are kept, so that neither asks a model twice.
+
+-- API: private
+create table motive.shadow_result (
+    attachment integer not null,
+    key jsonb not null,
+    model text not null,
+    hash bytea not null,
+    motives text[] not null,
+    confidence real not null,
+    primary key (attachment, model, key)
+);
+comment on table motive.shadow_result is 'What a model says, or said, of rows that another one annotates';
+comment on column motive.shadow_result.hash is 'Hash of the text that was read: for another text it says nothing';
+comment on column motive.shadow_result.motives is 'Motives, best first; empty for abstention';
+revoke all on motive.shadow_result from public;
+select pg_catalog.pg_extension_config_dump('motive.shadow_result', '');
+alter table motive.shadow_result enable row level security;
+create policy readers_read on motive.shadow_result for select
+    using (exists (select from motive.attachment as a where a.id = attachment and pg_catalog.has_table_privilege(a.target, 'SELECT')));
+comment on policy readers_read on motive.shadow_result is 'Who may read the table may compare models on it';
+
+-- API: private
+create table motive.promotion (
+    id integer generated always as identity primary key,
+    model text not null,
+    promoted_at timestamptz not null default clock_timestamp()
+);
+comment on table motive.promotion is 'Which model was made the one to annotate with, and when';
+revoke all on motive.promotion from public;
+select pg_catalog.pg_extension_config_dump('motive.promotion', '');
+select pg_catalog.pg_extension_config_dump('motive.promotion_id_seq', '');
+
 -- API: private
 create function motive.write_shadow(attachment integer, results motive.result[], model text, abstention text,
                                     out written jsonb[], out back jsonb[], out failed motive.result[])
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
-as $$ begin written := '[]'; end $$;
+as $$
+begin
+    with kept as (
+        insert into motive.shadow_result as s (attachment, key, model, hash, motives, confidence)
+        select distinct on (r.k) write_shadow.attachment, r.k, write_shadow.model, r.h, r.m, r.c from unnest(results) as r
+        on conflict on constraint shadow_result_pkey do update
+            set hash = excluded.hash, motives = excluded.motives, confidence = excluded.confidence
+        returning s.key
+    )
+    select array_agg(k.key) into written from kept as k;
+end
+$$;
 comment on function motive.write_shadow(integer, motive.result[], text, text) is 'Keeps what a shadow run has found';
 revoke all on function motive.write_shadow(integer, motive.result[], text, text) from public;
+
+-- API: public
+create function motive.shadow(model text, target regclass default null) returns integer
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    started integer := 0;
+    t regclass;
+begin
+    for t in select distinct a.target from motive.attachment as a where a.target = coalesce(shadow.target, a.target) loop
+        started := started + motive.start_job(t, null, 'shadow', model);
+    end loop;
+    return started;
+end
+$$;
+comment on function motive.shadow(text, regclass) is
+    'Has another model answer every attached row beside the annotation; a worker with --shadow MODEL and a sidecar that serves it does the work';
+revoke all on function motive.shadow(text, regclass) from public;
+
+-- Runs with the caller's rights: it shows rows that the caller could read.
+-- API: public
+create function motive.diff(a text, b text)
+    returns table (target regclass, text_column name, key jsonb, motive_a text, confidence_a real, motive_b text, confidence_b real)
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    s motive.shape;
+    t record;
+begin
+    for t in select m.id, m.target, m.text_column from motive.attachment as m where has_table_privilege(m.target, 'SELECT') loop
+        s := motive.shape_of(t.id);
+        return query execute format($query$
+            with said as (
+                select %1$s as key, t.%2$s as hash, t.%3$s as motives, t.%4$s as confidence, t.%5$s as model
+                from %6$s as t where t.%5$s in ($1, $2)
+                union all
+                select r.key, r.hash, r.motives, r.confidence, r.model from motive.shadow_result as r
+                where r.attachment = $3 and r.model in ($1, $2)
+            ), one as (
+                select distinct on (x.key) x.* from said as x where x.model = $1
+            ), other as (
+                select distinct on (x.key) x.* from said as x where x.model = $2
+            )
+            select $4::regclass, $5::name, one.key, coalesce(one.motives[1], 'unknown'), one.confidence,
+                   coalesce(other.motives[1], 'unknown'), other.confidence
+            from one join other on other.key = one.key and other.hash = one.hash
+            where one.motives[1] is distinct from other.motives[1]
+            $query$, s.key_of_t, s.hash, s.motives, s.confidence, s.model, s.relation)
+            using a, b, t.id, t.target, t.text_column;
+    end loop;
+end
+$$;
+comment on function motive.diff(text, text) is
+    'Rows whose first motive differs between two models, each as annotated or as a shadow run found; only where both read the same text';
+revoke all on function motive.diff(text, text) from public;
+
+-- API: private
+create function motive.step_promotion(j motive.job, max_rows integer) returns bigint
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    taken motive.result[];
+    keys jsonb[];
+    reached jsonb;
+    outcome record;
+begin
+    select array_agg(row(null, r.key, r.hash, r.motives, r.confidence, null, null)::motive.result order by r.key), array_agg(r.key order by r.key)
+    into taken, keys
+    from (select s.* from motive.shadow_result as s
+          where s.attachment = j.attachment and s.model = j.model and (j.last_key is null or s.key > j.last_key)
+          order by s.key limit max_rows) as r;
+    reached := keys[cardinality(keys)];
+    if reached is not null then
+        begin
+            -- What stands there now is kept, for rollback().
+            execute format(
+                'insert into motive.shadow_result as s (attachment, key, model, hash, motives, confidence) '
+                'select $1, n.key, n.model, n.hash, n.motives, coalesce(n.confidence, 0) from motive.said_%s($2) as n '
+                'where n.model <> $3 and n.model <> ''person'' on conflict on constraint shadow_result_pkey do update '
+                'set hash = excluded.hash, motives = excluded.motives, confidence = excluded.confidence', j.attachment)
+                using j.attachment, keys, j.model;
+        exception when lock_not_available then
+            return 0;
+        end;
+        outcome := motive.write_results(j.attachment, taken, j.model, motive.check_labels(taken, j.model));
+        if cardinality(outcome.back) > 0 then
+            -- Locked or changed just now: a worker asks again.
+            perform motive.enqueue(j.attachment, to_jsonb(outcome.back), 2::smallint);
+        end if;
+    end if;
+    update motive.job as w
+    set last_key = coalesce(reached, w.last_key), scanned = w.scanned + coalesce(cardinality(keys), 0),
+        stepped_at = clock_timestamp(),
+        finished_at = case when coalesce(cardinality(keys), 0) < max_rows then clock_timestamp() end
+    where w.id = j.id;
+    return greatest(1, coalesce(cardinality(keys), 0));
+end
+$$;
+comment on function motive.step_promotion(motive.job, integer) is 'Writes the next rows of a promotion from what the shadow run found';
+revoke all on function motive.step_promotion(motive.job, integer) from public;
+
+-- API: public
+create function motive.promote(model text) returns integer
+    language plpgsql volatile strict parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    t regclass;
+    started integer := 0;
+begin
+    if not exists (select from motive.models as m where m.model = promote.model) then
+        raise exception using
+            errcode = 'undefined_object',
+            message = format('model %L is not known to this database', left(model, 200)),
+            hint = 'See motive.models; a worker registers the model that its sidecar serves.';
+    end if;
+    insert into motive.promotion (model) values (model);
+    for t in select distinct a.target from motive.attachment as a loop
+        started := started + motive.start_job(t, null, 'promote', model);
+        perform motive.start_job(t, null, 'reannotate', model);
+    end loop;
+    return started;
+end
+$$;
+comment on function motive.promote(text) is
+    'Makes a model''s answers the annotation: at once where a shadow run has them, the rest as soon as a worker''s sidecar serves it';
+revoke all on function motive.promote(text) from public;
+
+-- API: public
+create function motive.rollback() returns text
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    now_model text := (select p.model from motive.promotion as p order by p.id desc limit 1);
+    before text := coalesce(
+        (select p.model from motive.promotion as p where p.model <> now_model order by p.id desc limit 1),
+        (select r.model from motive.shadow_result as r where r.model <> now_model group by r.model order by count(*) desc limit 1));
+begin
+    if before is null then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = 'there is no earlier model to go back to',
+            hint = 'motive.promote() is what motive.rollback() takes back.';
+    end if;
+    perform motive.promote(before);
+    return before;
+end
+$$;
+comment on function motive.rollback() is 'Promotes the model that was there before the last promotion; returns it';
+revoke all on function motive.rollback() from public;

@@ -17,6 +17,7 @@ begin
         'grant execute on function %1$I.classify_motive(text), %1$I.classify_motive(text[]), %1$I.classify_motives(text), '
         '%1$I.explain_motive(text), motive.classify_rows(text), motive.classify_batch(text[], text[]) to %2$s', home, role);
     execute format('grant select on motive.limits, motive.taxonomy, motive.models to %s', role);
+    perform motive.grant_annotation(role);
 end
 $$;
 comment on function motive.grant_usage(regrole) is
@@ -38,6 +39,7 @@ begin
     execute format(
         'revoke execute on function %1$I.classify_motive(text), %1$I.classify_motive(text[]), %1$I.classify_motives(text), '
         '%1$I.explain_motive(text), motive.classify_rows(text), motive.classify_batch(text[], text[]) from %2$s', home, role);
+    perform motive.revoke_annotation(role);
     execute format('revoke usage on schema motive from %s', role);
 end
 $$;

@@ -81,3 +81,22 @@ def test_a_sidecar_that_dies_under_an_array_fails_the_statement_cleanly(
         connection.execute("select classify_motive(array_agg('a' || g)) from generate_series(1, 1000) g")
     fake_sidecar.start()
     assert value(connection, "select classify_motive('gift')") == "gift"
+
+
+def test_a_token_is_sent_and_read_anew_when_it_was_exchanged(
+    connection: Connection, fake_sidecar: FakeSidecar, settings: Callable[..., None], postgres_state: Path
+) -> None:
+    """F05, for tokens: the sidecar's token changes between two calls of one session."""
+    token = postgres_state / "token"
+    for secret in ("first-token-0123456789", "second-token-0123456789"):
+        fake_sidecar.token = secret
+        with pytest.raises(errors.SystemError, match="another certificate or token") as caught:
+            connection.execute("select classify_motive('cheap')")
+        assert "token_file" in (caught.value.diag.message_hint or "")
+        token.write_text(secret + "\n")
+        settings(token_file=str(token))
+        assert value(connection, "select classify_motive('cheap')") == "price_value"
+    token.unlink()
+    settings(token_file=str(token) + ".missing")
+    with pytest.raises(errors.SystemError, match="cannot be read"):
+        connection.execute("select classify_motive('cheap')")

@@ -97,7 +97,7 @@ def test_a_caller_cannot_redirect_texts(
             set pg_motive.target = 'unix:/tmp/evil.sock';
             create table trap.settings (target text);
             create temp table settings (target text, deadline_ms int);
-            create temp table call_terms (target text, tls text[], seconds float8);
+            create temp table call_terms (target text, files text[], seconds float8);
             create temp table taxonomies (digest bytea, code text, abstention boolean);
             create function trap.caught(text, text) returns boolean language plpgsql as
                 $$ begin raise exception 'trapped'; end $$;

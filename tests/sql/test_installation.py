@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -117,3 +118,22 @@ def test_limits_and_defaults_of_sql_are_those_of_python(connection: Connection) 
     default = """select column_default::int from information_schema.columns
                  where table_schema = 'motive' and table_name = 'settings' and column_name = 'deadline_ms'"""
     assert value(connection, default) == limits.DEFAULT_DEADLINE_MS
+
+
+def test_a_restored_dump_brings_settings_model_and_taxonomy(
+    postgres: PrivatePostgres,
+    connection: Connection,
+    settings: Callable[..., None],
+    database: str,
+    fresh_database: str,
+) -> None:
+    settings(deadline_ms=4321)
+    pg_dump, pg_restore = (str(postgres.tree.bindir / name) for name in ("pg_dump", "pg_restore"))
+    dump = subprocess.run([pg_dump, "-Fc", "-d", database], check=True, capture_output=True).stdout
+    restore = [pg_restore, "--exit-on-error", "-d", fresh_database]
+    subprocess.run(restore, input=dump, check=True, capture_output=True)
+    with psycopg.connect(fresh_database, autocommit=True) as restored:
+        for table in ("motive.settings", "motive.models", "motive.taxonomies", "motive.taxonomy"):
+            rows = f"select * from {table} order by 1, 2"
+            assert restored.execute(rows).fetchall() == connection.execute(rows).fetchall()
+        assert value(restored, "select classify_motive('cheap')") == "price_value"

@@ -1,0 +1,110 @@
+-- API: private
+create table motive.correction (
+    id bigint generated always as identity primary key,
+    attachment integer not null,
+    key jsonb not null,
+    hash bytea not null,
+    motives text[] not null,
+    -- A default that nobody may override: it is evaluated as the caller.
+    corrected_by name not null default current_user,
+    corrected_at timestamptz not null default clock_timestamp()
+);
+comment on table motive.correction is 'Who corrected which row to what, for the text with that hash; the label itself stands on the row';
+revoke all on motive.correction from public;
+select pg_catalog.pg_extension_config_dump('motive.correction', '');
+select pg_catalog.pg_extension_config_dump('motive.correction_id_seq', '');
+alter table motive.correction enable row level security;
+create policy writers_add on motive.correction for insert
+    with check (exists (select from motive.attachment as a where a.id = attachment and pg_catalog.has_any_column_privilege(a.target, 'UPDATE')));
+comment on policy writers_add on motive.correction is 'Who may update the table may record a correction';
+
+-- API: private
+create function motive.normal_key(target regclass, key jsonb) returns jsonb
+    language sql stable strict parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$
+    select case jsonb_typeof(key)
+        when 'object' then (
+            select jsonb_agg(key ->> k.name::text order by k.n) from motive.key_columns(target) with ordinality as k (name, type, plain, exact, digits, n))
+        when 'array' then (select jsonb_agg(e.value order by e.n) from jsonb_array_elements_text(key) with ordinality as e (value, n))
+        else jsonb_build_array(key #>> '{}')
+    end
+$$;
+comment on function motive.normal_key(regclass, jsonb) is 'A key given as a value, an array or an object, in the form of the queue';
+revoke all on function motive.normal_key(regclass, jsonb) from public;
+
+-- API: public
+create function motive.correct(target regclass, key jsonb, motives text[], text_column name default null) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    a motive.attachment;
+    s motive.shape;
+    its_key constant jsonb := motive.normal_key(target, key);
+    abstention constant text := (select t.code from motive.taxonomy as t where t.abstention limit 1);
+    named constant text[] := array_remove(coalesce(motives, '{}'), abstention);
+    stranger text := (select min(m) from unnest(named) as m where m not in (select t.code from motive.taxonomy as t));
+    its_hash bytea;
+begin
+    begin
+        select t.* into strict a from motive.attachment as t
+        where t.target = correct.target and t.text_column = coalesce(correct.text_column, t.text_column);
+    exception
+        when no_data_found then
+            raise exception using errcode = 'undefined_object', message = format('%s is not attached', target), hint = 'See motive.attachments.';
+        when too_many_rows then
+            raise exception using errcode = 'invalid_parameter_value',
+                message = format('%s is attached by several columns', target), hint = 'Name one with text_column.';
+    end;
+    if stranger is not null then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('%L is not a motive of the taxonomy', left(stranger, 63)),
+            hint = 'See motive.taxonomy; an empty array says that no motive is stated.';
+    end if;
+    s := motive.shape_of(a.id);
+    perform set_config('motive.writing', 'on', true);
+    execute format(
+        'update %1$s as t set %2$s = coalesce($2[1], $3), %3$s = 1, %4$s = $2, %5$s = ''person'', %6$s = %7$s '
+        'from (select $1 as key) as g where %8$s and t.%9$s is not null returning t.%6$s',
+        s.relation, s.motive, s.confidence, s.motives, s.model, s.hash, motive.hash_expression('t.' || s.body), s.match, s.body)
+        into its_hash using its_key, named, abstention;
+    perform set_config('motive.writing', '', true);
+    if its_hash is null then
+        raise exception using
+            errcode = 'no_data_found',
+            message = format('no row of %s with key %s, or none with a text', target, key),
+            hint = 'The key is the primary key''s value, an array of its values, or an object of its columns.';
+    end if;
+    insert into motive.correction (attachment, key, hash, motives) values (a.id, its_key, its_hash, named);
+end
+$$;
+comment on function motive.correct(regclass, jsonb, text[], name) is
+    'A person''s label for the text as it stands: no model overwrites it while the text stays; needs UPDATE on the table';
+revoke all on function motive.correct(regclass, jsonb, text[], name) from public;
+
+-- API: public
+create function motive.corrections(target regclass, text_column name default null)
+    returns table (key jsonb, body text, motives text[])
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    s motive.shape;
+    attached integer;
+begin
+    for attached in
+        select a.id from motive.attachment as a
+        where a.target = corrections.target and a.text_column = coalesce(corrections.text_column, a.text_column)
+    loop
+        s := motive.shape_of(attached);
+        return query execute format('select %1$s, t.%2$s::text, t.%3$s from %4$s as t where t.%5$s = ''person'' order by %6$s',
+            s.key_of_t, s.body, s.motives, s.relation, s.model, s.key_list);
+    end loop;
+end
+$$;
+comment on function motive.corrections(regclass, name) is
+    'Texts with the labels that people gave them, for training; with the caller''s rights on the table';
+revoke all on function motive.corrections(regclass, name) from public;

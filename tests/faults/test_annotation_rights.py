@@ -1,0 +1,163 @@
+"""Who may do what with annotated tables, and what a hostile table gains: nothing (F53, F57)."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.fixtures.annotation import Annotation
+from tests.fixtures.postgres import Connect, Connection
+
+GIFT = "a gift for my mother"
+
+
+@pytest.fixture(autouse=True)
+def _invariants(annotation: Annotation) -> Iterator[None]:
+    """Every test ends with a worker that drains, and the three invariants."""
+    yield
+    annotation.execute("drop schema if exists alices cascade; select motive.sweep()")
+    annotation.drain()
+    annotation.check()
+
+
+@pytest.fixture
+def alice(annotation: Annotation, roles: tuple[str, str], connect: Connect) -> Connection:
+    """A granted user with a schema and an attached table of her own."""
+    annotation.execute("create schema alices authorization granted")
+    session = connect("granted")
+    session.execute("create table alices.texts (id integer primary key, body text)")
+    session.execute("select motive.attach('alices.texts', 'body')")
+    return session
+
+
+def test_an_owner_without_privileges_attaches_and_is_annotated(annotation: Annotation, alice: Connection) -> None:
+    """F53: a granted user needs nothing but her own table."""
+    alice.execute("insert into alices.texts values (1, %s)", [GIFT])
+    annotation.drain()
+    assert alice.execute("select motive from alices.texts").fetchone() == ("gift",)
+    alice.execute("select motive.correct('alices.texts', '1', '{performance}')")
+    alice.execute(
+        "select motive.backfill('alices.texts'), motive.retry('alices.texts'), motive.reannotate('alices.texts')"
+    )
+    annotation.drain()
+    assert alice.execute("select motive from alices.texts").fetchone() == ("performance",)
+    assert alice.execute("select target::text from motive.status").fetchall() == [("alices.texts",)]
+    alice.execute("select motive.detach('alices.texts', drop_columns => true)")
+
+
+def test_inserting_needs_no_grant(annotation: Annotation, alice: Connection, connect: Connect) -> None:
+    """F53: a stranger who may insert into the table may do just that."""
+    alice.execute("grant usage on schema alices to stranger; grant insert on alices.texts to stranger")
+    stranger = connect("stranger")
+    stranger.execute("insert into alices.texts values (1, %s)", [GIFT])
+    annotation.drain()
+    assert alice.execute("select motive from alices.texts").fetchone() == ("gift",)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select motive.attach('texts', 'body')",
+        "insert into motive.attachment (target, text_column) values ('texts', 'body')",
+        "insert into motive.attachment (id, target, text_column) overriding system value values (77, 'texts', 'body')",
+        "select * from motive.queue",
+        "delete from motive.queue",
+        "select * from motive.failure",
+        "select * from motive.settings",
+        "update motive.annotation_settings set max_attempts = 1",
+        "select motive.claim()",
+        "select motive.promote('x')",
+        "select motive.complete(gen_random_uuid(), '[]', 'x')",
+        "select motive.repair(1)",
+    ],
+)
+def test_a_granted_user_gets_no_further(
+    annotation: Annotation, roles: tuple[str, str], connect: Connect, statement: str
+) -> None:
+    """F53, F57: neither another's table nor the queue."""
+    annotation.execute("create table texts (id integer primary key, body text)")
+    with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.WrongObjectType)):
+        connect("granted").execute(statement)
+
+
+def test_another_users_attachments_are_invisible(
+    annotation: Annotation, roles: tuple[str, str], connect: Connect
+) -> None:
+    """F53: views show what one may SELECT."""
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+    session = connect("granted")
+    for view in ("attachments", "queue_depth", "failures", "freshness", "jobs", "status"):
+        assert session.execute(f"select * from motive.{view}").fetchall() == []
+    with pytest.raises(psycopg.errors.UndefinedObject):
+        session.execute("select motive.detach('texts')")
+    assert session.execute("select * from motive.diff('a', 'b')").fetchall() == []
+
+
+ATTACKS = {
+    "alter role": "execute 'alter role granted superuser'",
+    "set role": "execute 'set role postgres'",
+    "reset role": "execute 'reset role'; execute 'alter role granted superuser'",
+    "read": "perform * from motive.settings",
+    "session": "execute 'set session authorization postgres'",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("altered", [False, True])
+def test_a_hostile_trigger_gains_nothing_from_the_workers_writes(
+    annotation: Annotation, alice: Connection, attack: str, altered: bool
+) -> None:
+    """F57: what fires on the worker's writes runs as the table's owner, also after the owner altered our functions."""
+    alice.execute("create table alices.seen (who text, what text)")
+    alice.execute(
+        f"create function alices.attack() returns trigger language plpgsql as $$ begin "
+        f"insert into alices.seen values (current_user, 'tried'); "
+        f"begin {ATTACKS[attack]}; insert into alices.seen values (current_user, 'GAINED'); "
+        f"exception when others then insert into alices.seen values (current_user, 'refused'); end; return new; end $$"
+    )
+    alice.execute("create trigger attack before update on alices.texts for each row execute function alices.attack()")
+    if altered:
+        number = annotation.value("select id from motive.attachment")
+        name = f"motive.write_{number}(motive.result[], text, text)"
+        # Owners may not name what they cannot see, but can learn the name; suppose that they did.
+        annotation.execute(
+            f"alter function {name} security invoker; alter function {name} set search_path to alices, pg_catalog"
+        )
+    alice.execute("insert into alices.texts values (1, %s)", [GIFT])
+    annotation.drain()
+    seen = set(alice.execute("select who, what from alices.seen").fetchall())
+    if altered:
+        assert seen <= {("granted", "tried"), ("granted", "refused")}
+    else:
+        assert seen == {("granted", "tried"), ("granted", "refused")}
+    assert not annotation.value("select rolsuper from pg_roles where rolname = 'granted'")
+    annotation.execute("drop table alices.texts; delete from motive.failure")
+
+
+def test_a_hostile_policy_gains_nothing(annotation: Annotation, alice: Connection) -> None:
+    """F57: policies of the table are its owner's as well."""
+    alice.execute("create table alices.seen (who text)")
+    alice.execute(
+        "create function alices.peek() returns boolean language plpgsql as $$ begin "
+        "insert into alices.seen values (current_user); return true; end $$"
+    )
+    alice.execute("create policy peek on alices.texts using (alices.peek())")
+    alice.execute(
+        "alter table alices.texts enable row level security; alter table alices.texts force row level security"
+    )
+    alice.execute("insert into alices.texts values (1, %s)", [GIFT])
+    annotation.drain()
+    assert alice.execute("select distinct who from alices.seen").fetchall() == [("granted",)]
+    assert alice.execute("select motive from alices.texts").fetchone() == ("gift",)
+
+
+def test_a_worker_needs_no_superuser(
+    annotation: Annotation, roles: tuple[str, str], connect: Connect, alice: Connection
+) -> None:
+    """P6: motive.grant_worker() is enough for everything that a worker does."""
+    annotation.execute("select motive.grant_worker('stranger')")
+    alice.execute("insert into alices.texts values (1, %s)", [GIFT])
+    alice.execute("select motive.backfill('alices.texts')")
+    annotation.drain(dsn=psycopg.conninfo.make_conninfo(annotation.dsn, user="stranger"))
+    assert alice.execute("select motive from alices.texts").fetchone() == ("gift",)

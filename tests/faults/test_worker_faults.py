@@ -1,0 +1,376 @@
+"""What happens to the worker, to its database and to its sidecar (F28 to F41): nothing is lost, stuck or stale."""
+
+import datetime
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import grpc
+import psycopg
+import pytest
+
+from sidecar.pb import motive_pb2 as pb
+from sidecar.private_postgres import PrivatePostgres
+from tests.fixtures.annotation import Annotation
+from tests.fixtures.fake_sidecar import RefusalError, answer
+from tests.fixtures.postgres import Connect
+from tests.fixtures.tcp_proxy import TcpProxy
+from tests.fixtures.waiting import wait_until
+
+GIFT, FAST = "a gift for my mother", "my old one is too slow"
+
+
+@pytest.fixture(autouse=True)
+def _invariants(annotation: Annotation) -> Iterator[None]:
+    """Every test ends with the queue drained and the three invariants."""
+    yield
+    annotation.drain()
+    annotation.check()
+
+
+def fill(annotation: Annotation, rows: int = 100) -> None:
+    """An attached table with texts that wait."""
+    annotation.table()
+    annotation.execute("insert into texts (body) select %s || i from generate_series(1, %s) i", GIFT, rows)
+
+
+def claimed(annotation: Annotation) -> int:
+    """Entries that somebody holds."""
+    return int(
+        annotation.value("select count(*) from motive.queue where lease is not null and ready_at > clock_timestamp()")
+    )
+
+
+def test_a_killed_workers_rows_are_annotated_after_its_lease(annotation: Annotation) -> None:
+    """F28: kill -9 in the middle of a batch."""
+    fill(annotation)
+    with annotation.fake.hang(), annotation.process("--lease-s", "2") as worker:
+        assert annotation.fake.waiting.wait(20)
+        worker.kill()
+        worker.wait()
+        assert claimed(annotation) == 1
+    with annotation.working():
+        annotation.wait_drained()
+    assert set(annotation.labels().values()) == {"gift"}
+
+
+def test_the_database_stops_in_the_middle_of_a_batch(annotation: Annotation, postgres: PrivatePostgres) -> None:
+    """F29: stop -m immediate, start again: the worker finds its way back by itself."""
+    fill(annotation)
+    with annotation.working(lease_s=2.0):
+        with annotation.fake.hang():
+            assert annotation.fake.waiting.wait(20)
+            postgres.restart("immediate", die_with_caller=True)
+        annotation.reconnect()
+        annotation.wait_drained()
+        annotation.execute("insert into texts (body) values (%s)", FAST)
+        annotation.wait_drained()
+    assert annotation.value("select count(*) from texts where motive = 'gift'") == 100
+
+
+@pytest.fixture
+def proxied(postgres: PrivatePostgres, annotation: Annotation) -> Iterator[tuple[TcpProxy, str]]:
+    """A TCP proxy before the database's socket, and the connection string through it."""
+    proxy = TcpProxy(f"{postgres.sockets}/.s.PGSQL.{postgres.port}")
+    dsn = psycopg.conninfo.make_conninfo(
+        annotation.dsn, host="127.0.0.1", port=str(proxy.port), sslmode="disable", gssencmode="disable"
+    )
+    yield proxy, dsn
+    proxy.close()
+
+
+@pytest.mark.parametrize("fault", ["drop", "deaf"])
+def test_the_link_to_the_database_breaks_during_the_call(
+    annotation: Annotation, proxied: tuple[TcpProxy, str], fault: str
+) -> None:
+    """F30: cut or black-holed while the sidecar answers, so that complete() meets it."""
+    proxy, dsn = proxied
+    fill(annotation)
+    with annotation.working(dsn=dsn, lease_s=3.0, database_timeout_s=1.0):
+        with annotation.fake.hang():
+            assert annotation.fake.waiting.wait(20)
+            with getattr(proxy, fault)():
+                annotation.fake._release.set()
+                wait_until(lambda: claimed(annotation), lambda entries: entries == 0, 20.0, "the lease to end")
+        annotation.wait_drained()
+    assert set(annotation.labels().values()) == {"gift"}
+
+
+def test_a_frozen_worker_changes_nothing_when_it_wakes_after_its_lease(annotation: Annotation) -> None:
+    """F31: its results are of a text that another one has annotated anew meanwhile."""
+    fill(annotation, 10)
+    with annotation.fake.hang(), annotation.process("--lease-s", "1") as frozen:
+        assert annotation.fake.waiting.wait(20)
+        frozen.kill(signal.SIGSTOP)
+        wait_until(lambda: claimed(annotation), lambda entries: entries == 0, 10.0, "the lease to end")
+        annotation.execute("update texts set body = %s", FAST)
+        annotation.fake._hang = None
+        annotation.drain()
+        before = annotation.execute("select id, motive, xmin::text from texts order by id").fetchall()
+        annotation.fake._release.set()
+        frozen.kill(signal.SIGCONT)
+        frozen.kill(signal.SIGTERM)
+        assert frozen.wait() == 0
+        assert annotation.execute("select id, motive, xmin::text from texts order by id").fetchall() == before
+    assert {label for _, label, _ in before} == {"performance"}
+
+
+def test_a_text_that_changes_in_flight_is_annotated_anew(annotation: Annotation) -> None:
+    """F32: the result for the old text is not written."""
+    fill(annotation, 3)
+    with annotation.working():
+        with annotation.fake.hang():
+            assert annotation.fake.waiting.wait(20)
+            annotation.execute("update texts set body = %s where id = 2", FAST)
+        annotation.wait_drained()
+    assert annotation.labels() == {1: "gift", 2: "performance", 3: "gift"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "delete from texts where id = 2",
+        "truncate texts",
+        "drop table texts",
+        "alter table texts drop column body cascade",
+    ],
+)
+def test_what_vanishes_in_flight_is_let_go_quietly(annotation: Annotation, change: str) -> None:
+    """F33: row, rows, table or column; another table's rows go on."""
+    fill(annotation, 3)
+    annotation.execute("create table others (id integer primary key, body text)")
+    annotation.attach("others")
+    with annotation.working():
+        with annotation.fake.hang():
+            assert annotation.fake.waiting.wait(20)
+            annotation.execute(change)
+            annotation.execute("insert into others values (1, %s)", FAST)
+        annotation.wait_drained()
+    assert annotation.labels("others") == {1: "performance"}
+    assert annotation.value("select count(*) from motive.failure") == 0
+
+
+def test_statements_go_on_after_the_text_column_is_gone_or_renamed(annotation: Annotation) -> None:
+    """F33: P3 holds for a table that changed under its triggers; status says what stands in the way."""
+    fill(annotation, 1)
+    annotation.drain()
+    annotation.execute("alter table texts rename column body to content")
+    annotation.execute("insert into texts (content) values (%s)", FAST)
+    annotation.execute("update texts set content = %s", FAST)
+    assert (
+        annotation.value("select obstacle from motive.status")
+        == "column body is gone: detach, or attach the column that took its place"
+    )
+    annotation.execute("alter table texts rename column content to body")
+    annotation.value("select motive.backfill('texts')")
+    annotation.drain()
+    assert set(annotation.labels().values()) == {"performance"}
+
+
+def test_a_table_that_is_renamed_moved_and_given_away_is_annotated_on(annotation: Annotation) -> None:
+    """F33: its functions are written anew by themselves."""
+    fill(annotation, 2)
+    annotation.execute("create role buyer; create schema shelf authorization buyer")
+    try:
+        annotation.execute("alter table texts rename to reviews; alter table reviews set schema shelf")
+        annotation.execute("alter table shelf.reviews owner to buyer")
+        annotation.execute("insert into shelf.reviews (body) values (%s)", FAST)
+        annotation.drain()
+        assert annotation.labels("shelf.reviews") == {1: "gift", 2: "gift", 3: "performance"}
+    finally:
+        annotation.execute(
+            "drop schema shelf cascade; drop owned by buyer cascade; drop role buyer; select motive.sweep()"
+        )
+
+
+def test_one_poison_row_fails_alone(annotation: Annotation) -> None:
+    """F34: 63 of 64 are annotated at once, one is retired after N attempts, in at most N + 2 log2(64) calls."""
+    annotation.table()
+    annotation.execute(
+        "insert into texts (body) "
+        "select case i when 23 then 'poison' else 'gift ' || i end from generate_series(1, 64) i"
+    )
+
+    def refuse(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        if "poison" in request.texts:
+            raise RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "cannot read this")
+        return answer(request)
+
+    with annotation.fake.answering(refuse), annotation.working():
+        wait_until(
+            lambda: annotation.value("select count(*) from motive.failures"),
+            lambda n: n == 1,
+            20.0,
+            "the row to be retired",
+        )
+    assert annotation.execute("select key, reason, attempts from motive.failures").fetchall() == [
+        (["23"], "cannot read this", 3)
+    ]
+    assert annotation.value("select count(*) from texts where motive = 'gift'") == 63
+    assert len(annotation.fake.requests) <= 3 + 2 * 6
+    annotation.value("select motive.retry('texts')")
+    annotation.drain()
+    assert annotation.labels()[23] == "unknown"
+    assert annotation.value("select count(*) from motive.failures") == 0
+
+
+def test_a_row_that_the_table_refuses_fails_alone(annotation: Annotation) -> None:
+    """F34: a trigger of the user's that raises for one row."""
+    annotation.table()
+    annotation.execute("insert into texts (body) select 'gift ' || i from generate_series(1, 20) i")
+    annotation.execute(
+        "create function pg_temp.refuse() returns trigger language plpgsql as "
+        "$$ begin if new.id = 7 and new.motive is not null then raise 'frozen'; end if; return new; end $$; "
+        "create trigger refuse before update on texts for each row execute function pg_temp.refuse()"
+    )
+    annotation.drain()
+    wait_until(
+        lambda: (annotation.drain(), annotation.value("select count(*) from motive.failures"))[1],
+        lambda n: n == 1,
+        20.0,
+        "the row to be retired",
+    )
+    assert annotation.value("select reason from motive.failures") == "the table refuses the row: frozen (P0001)"
+    assert annotation.value("select count(*) from texts where motive = 'gift'") == 19
+
+
+def refuse_with(code: grpc.StatusCode) -> Callable[[pb.ClassifyRequest], pb.ClassifyResponse]:
+    """A sidecar that answers nothing."""
+
+    def refuse(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        raise RefusalError(code, "misconfigured")
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ],
+)
+def test_a_fault_of_the_service_uses_up_no_attempt(
+    annotation: Annotation, code: grpc.StatusCode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F35: misconfigured for a while: attempts stay as they are, few lines in the log, then everything drains."""
+    fill(annotation, 50)
+    with caplog.at_level(logging.INFO, "sidecar.worker"), annotation.working():
+        with annotation.fake.answering(refuse_with(code)):
+            wait_until(
+                lambda: len(annotation.fake.requests), lambda n: n > 5, 30.0, "the worker to try again and again"
+            )
+            assert annotation.value("select max(attempts) from motive.queue") == 0
+        annotation.wait_drained()
+    assert annotation.value("select count(*) from motive.failures") == 0
+    assert len(caplog.records) <= 10
+    assert set(annotation.labels().values()) == {"gift"}
+
+
+def test_eight_workers_complete_each_row_exactly_once(annotation: Annotation, postgres: PrivatePostgres) -> None:
+    """F36: 10,000 rows, no deadlock in the log."""
+    annotation.table("id integer primary key, body text, writes integer not null default 0")
+    annotation.execute(
+        "create function pg_temp.counted() returns trigger language plpgsql as $$ begin "
+        "if new.motive is distinct from old.motive then new.writes := old.writes + 1; end if; return new; end $$; "
+        "create trigger counted before update on texts for each row execute function pg_temp.counted()"
+    )
+    for start in range(0, 10_000, 500):
+        annotation.execute(
+            "insert into texts select i, %s || i from generate_series(%s::int, %s::int) i", GIFT, start, start + 499
+        )
+    workers = [annotation.worker(once=True, lanes=1, max_rows=300) for _ in range(8)]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    annotation.drain()
+    assert annotation.execute("select distinct writes from texts").fetchall() == [(1,)]
+    assert "deadlock detected" not in postgres.log.read_text(encoding="utf-8", errors="replace")
+
+
+def test_a_worker_that_is_told_to_stop_leaves_nothing_claimed(annotation: Annotation) -> None:
+    """F37: SIGTERM in the middle of a batch, with a sidecar that does not answer in time."""
+    fill(annotation)
+    with annotation.fake.hang(), annotation.process("--grace-s", "0.5") as worker:
+        assert annotation.fake.waiting.wait(20)
+        worker.kill(signal.SIGTERM)
+        assert worker.wait(10) == 0
+        assert claimed(annotation) == 0
+        assert annotation.queued() == 100
+
+
+def test_a_worker_that_is_told_to_stop_finishes_what_it_can(annotation: Annotation) -> None:
+    """F37: within the grace, the batch is completed."""
+    fill(annotation)
+    with annotation.process() as worker:
+        with annotation.fake.hang():
+            assert annotation.fake.waiting.wait(20)
+            worker.kill(signal.SIGTERM)
+        assert worker.wait(15) == 0
+    assert claimed(annotation) == 0
+    assert annotation.value("select count(*) from texts where motive is not null") > 0
+
+
+def test_rows_drain_without_any_notification(annotation: Annotation) -> None:
+    """F38: the connection that listens is killed again and again; polling goes on."""
+    annotation.table()
+    with annotation.working():
+        for _ in range(3):
+            annotation.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where application_name = 'pg_motive worker control'"
+            )
+            annotation.execute("insert into texts (body) values (%s)", GIFT)
+            annotation.wait_drained(5.0)
+    assert set(annotation.labels().values()) == {"gift"}
+
+
+def test_claims_stay_quick_beside_an_old_transaction(annotation: Annotation, connect: Connect) -> None:
+    """F39: 50,000 completed rows that cannot be vacuumed, because somebody keeps a snapshot open."""
+    annotation.table("id integer primary key, body text")
+    old = connect()
+    with old.transaction():
+        old.execute("set transaction isolation level repeatable read")
+        old.execute("select count(*) from texts")
+        annotation.execute(
+            "insert into motive.queue (attachment, keys) select (select id from motive.attachment), "
+            "jsonb_build_array(jsonb_build_array(i::text)) from generate_series(1, 50000) i"
+        )
+        annotation.execute("delete from motive.queue")
+        annotation.execute("insert into texts select i, %s from generate_series(1, 200) i", GIFT)
+        times = []
+        for key in range(200):
+            annotation.execute("update texts set body = %s where id = %s", f"gift {key}", key + 1)
+            started = datetime.datetime.now()
+            annotation.value("select rows from motive.claim(1)")
+            times.append((datetime.datetime.now() - started).total_seconds())
+        assert sorted(times)[int(0.99 * len(times))] < 0.25
+        plan = annotation.execute(
+            "explain select id from motive.queue where attachment = 1 and priority = 1 "
+            "and ready_at <= now() order by ready_at for update skip locked"
+        ).fetchall()
+        assert any("queue_claimable" in line for (line,) in plan)
+    annotation.execute("update motive.queue set ready_at = clock_timestamp(), lease = null")
+
+
+def test_the_worker_asks_nothing_of_its_own_clock(annotation: Annotation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F41: a clock that is off by an hour changes neither leases nor waits."""
+    fill(annotation, 5)
+    import time
+
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    with annotation.fake.hang(), annotation.working(lease_s=30.0):
+        assert annotation.fake.waiting.wait(20)
+        ends = annotation.value(
+            "select extract(epoch from max(ready_at) - clock_timestamp())::float8 from motive.queue"
+        )
+        annotation.fake._release.set()
+        annotation.wait_drained()
+    assert 25 < ends <= 30
+    assert set(annotation.labels().values()) == {"gift"}

@@ -1,0 +1,130 @@
+"""Labels proposed through an OpenAI-compatible endpoint, against a server of our own."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.repository import Taxonomy, read_taxonomy
+from tests.unit.trainer.tiny import TAXONOMY
+from trainer.errors import TrainerError
+from trainer.label import Endpoint, cost, parse_answer, propose, summary
+from trainer.texts import Example
+
+
+class Server:
+    """Answers every chat request with what `reply` says of its text and seed; remembers the requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.status = 200
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.requests.append(body)
+                text, seed = body["messages"][1]["content"], body["seed"]
+                message = {"role": "assistant", "content": server.reply(text, seed)}
+                answer = {
+                    "id": "1", "object": "chat.completion", "created": 0, "model": "m",
+                    "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+                    "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
+                }  # fmt: skip
+                data = json.dumps(answer if server.status == 200 else {"error": {"message": "no credit"}}).encode()
+                self.send_response(server.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        self.thread = threading.Thread(target=self.http.serve_forever)
+        self.thread.start()
+
+    def reply(self, text: str, seed: int) -> str:
+        if "money" in text:
+            return 'Sure: {"motives": ["refund", "defect"]}' if seed else '{"motives": ["refund"]}'
+        if "mixed" in text:
+            return json.dumps({"motives": [["refund", "defect", "delivery"][seed]]})
+        return '{"motives": ["other"]}' if "hello" in text else "I cannot say"
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def taxonomy(tmp_path: Path) -> Taxonomy:
+    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
+    return read_taxonomy(tmp_path / "taxonomy.toml")
+
+
+TEXTS = [Example("money back"), Example("hello"), Example("mixed"), Example("???")]
+
+
+def endpoint(server: Server) -> Endpoint:
+    return Endpoint("m", server.url, "key", votes=3, price_in=2.0, price_out=10.0, parallel=1)
+
+
+def test_votes_are_counted_and_the_unreadable_drop(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+    found = propose(TEXTS, taxonomy, endpoint(server), tmp_path / "votes.jsonl")
+    assert [(p.example.text, p.example.motives) for p in found[:2]] == [("money back", ("refund", "defect")), ("hello", ())]
+    assert [round(p.agreement, 2) for p in found] == [1.0, 1.0, 0.33]
+    assert cost(found, endpoint(server)) == pytest.approx(9 * (1000 * 2 + 100 * 10) / 1e6)
+    assert "3 proposals" in summary(found, endpoint(server))
+
+
+def test_the_definitions_are_sent_and_personal_data_is_not(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+    propose([Example("money to someone@example.com")], taxonomy, endpoint(server), tmp_path / "votes.jsonl")
+    sent = json.dumps(server.requests)
+    assert "The customer wants money back." in sent
+    assert "example.com" not in sent
+
+
+def test_a_killed_run_goes_on_where_it_stopped(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+    journal = tmp_path / "votes.jsonl"
+    propose(TEXTS[:2], taxonomy, endpoint(server), journal)
+    journal.write_text(journal.read_text()[:-20])  # the last line was cut off
+    server.requests.clear()
+    found = propose(TEXTS, taxonomy, endpoint(server), journal)
+    assert len(server.requests) == 7
+    assert len(found) == 3
+
+
+def test_an_endpoint_that_refuses_is_named_in_one_sentence(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+    server.status = 401
+    with pytest.raises(TrainerError, match="no credit"):
+        propose(TEXTS, taxonomy, endpoint(server), tmp_path / "votes.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("answer", "labels"),
+    [
+        ('{"motives": ["refund"]}', ("refund",)),
+        ('```json\n{"motives": ["defect", "other", "defect"]}\n```', ("defect",)),
+        ('{"motives": ["other"]}', ()),
+        ('{"motives": ["pizza"]}', None),
+        ('{"motives": []}', None),
+        ("none", None),
+        ('{"motives": 3}', None),
+    ],
+)
+def test_answers_are_read_strictly(answer: str, labels: tuple[str, ...] | None, taxonomy: Taxonomy) -> None:
+    assert parse_answer(answer, taxonomy) == labels

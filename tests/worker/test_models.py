@@ -1,0 +1,125 @@
+"""Changing the model without surprises: shadow, diff, promote, rollback."""
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from sidecar.pb import motive_pb2 as pb
+from tests.fixtures.annotation import Annotation
+from tests.fixtures.fake_sidecar import FakeSidecar, answer, described_model, model_version
+
+GIFT, FAST = "a gift for my mother", "my old one is too slow"
+NEWER = pb.ModelVersion(
+    name="fake",
+    version="2.0.0",
+    digest=hashlib.sha256(b"newer").digest(),
+    taxonomy_digest=model_version().taxonomy_digest,
+)
+NEWER_NAME = f"fake@2.0.0/{NEWER.digest.hex()[:8]}"
+
+
+@pytest.fixture
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeSidecar]:
+    """A sidecar with the next model, which calls every gift performance."""
+
+    def classify(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        changed = pb.ClassifyRequest(texts=[text.replace("gift", "too slow") for text in request.texts])
+        return pb.ClassifyResponse(results=answer(changed).results, model=NEWER)
+
+    def get_model(request: pb.GetModelRequest) -> pb.GetModelResponse:
+        response = described_model(request)
+        response.model.CopyFrom(NEWER)
+        return response
+
+    fake = FakeSidecar("127.0.0.1:0", classify=classify, get_model=get_model)
+    fake.start()
+    yield fake
+    fake.stop()
+
+
+def old_name(annotation: Annotation) -> str:
+    """The model that serves first."""
+    return str(annotation.value("select model from motive.models where version = '1.0.0'"))
+
+
+def test_a_model_is_tried_compared_promoted_and_taken_back(annotation: Annotation, newer: FakeSidecar) -> None:
+    """Neither promotion nor rollback asks a model for what it has said already."""
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s), (%s), (%s), (null)", GIFT, FAST, GIFT + " 2")
+    annotation.drain()
+    old = old_name(annotation)
+    annotation.value("select motive.correct('texts', '3', '{gift}')")
+    assert annotation.value("select motive.shadow(%s)", NEWER_NAME) == 1
+    with annotation.working(target=newer.target, shadow=NEWER_NAME):
+        annotation.wait_drained()
+        assert annotation.value("select finished_at is not null from motive.jobs where kind = 'shadow'") in (
+            True,
+            False,
+        )
+    annotation.drain(target=newer.target, shadow=NEWER_NAME)
+    assert annotation.labels() == {1: "gift", 2: "performance", 3: "gift", 4: None}
+    changed = annotation.execute("select key, motive_a, motive_b from motive.diff(%s, %s)", old, NEWER_NAME).fetchall()
+    assert changed == [(["1"], "gift", "performance")]
+    asked = len(newer.requests)
+    annotation.value("select motive.promote(%s)", NEWER_NAME)
+    annotation.drain(target=newer.target)
+    assert annotation.labels() == {1: "performance", 2: "performance", 3: "gift", 4: None}
+    assert annotation.value("select count(*) from texts where motive_model = %s", NEWER_NAME) == 2
+    assert len(newer.requests) == asked
+    asked = len(annotation.fake.requests)
+    assert annotation.value("select motive.rollback()") == old
+    annotation.drain()
+    assert annotation.labels() == {1: "gift", 2: "performance", 3: "gift", 4: None}
+    assert len(annotation.fake.requests) == asked
+    annotation.check()
+    annotation.execute(
+        "delete from motive.models where version = '2.0.0'; truncate motive.promotion, motive.shadow_result"
+    )
+
+
+def test_a_worker_whose_sidecar_serves_another_model_answers_no_shadow_run(
+    annotation: Annotation, newer: FakeSidecar
+) -> None:
+    """A shadow result is always of the model it names."""
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+    annotation.drain()
+    annotation.value("select motive.shadow(%s)", NEWER_NAME)
+    with pytest.raises(Exception, match="the shadow run is of"):
+        annotation.drain(shadow=NEWER_NAME)
+    assert annotation.value("select count(*) from motive.shadow_result") == 0
+
+
+def test_a_model_that_changes_under_way_is_named_on_every_row(annotation: Annotation, newer: FakeSidecar) -> None:
+    """P7: each row carries the model that answered it, known to the database."""
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+    annotation.drain()
+    annotation.fake.classify, annotation.fake.get_model = newer.classify, newer.get_model
+    annotation.execute("insert into texts (body) values (%s)", GIFT + " 2")
+    with annotation.working():
+        annotation.wait_drained()
+    models = annotation.execute("select motive_model from texts order by id").fetchall()
+    assert models == [(old_name(annotation),), (NEWER_NAME,)]
+    annotation.check()
+    annotation.execute("drop table texts; delete from motive.models where version = '2.0.0'")
+
+
+def test_labels_outside_the_taxonomy_are_refused(annotation: Annotation) -> None:
+    """F58: a malicious label changes no row and costs no row an attempt."""
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+
+    def lie(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        scored = [pb.ScoredMotive(motive="'); drop table texts; --", confidence=0.9)]
+        return pb.ClassifyResponse(
+            results=[pb.Classification(motives=scored)] * len(request.texts), model=model_version()
+        )
+
+    with annotation.fake.answering(lie), pytest.raises(Exception, match="not a motive of the taxonomy"):
+        annotation.drain()
+    assert annotation.value("select max(attempts) from motive.queue") == 0
+    annotation.drain()
+    assert annotation.labels() == {1: "gift"}
+    annotation.check()
