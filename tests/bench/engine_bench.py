@@ -16,8 +16,8 @@ import numpy as np
 import onnxruntime
 from rich.console import Console
 from rich.table import Table
-
 from sidecar.build import build_variant
+
 from sidecar.engines.onnx import open_session
 from sidecar.repository import open_repository
 from tests.bench.timing import Timing, interleaved

@@ -56,10 +56,10 @@ def main() -> None:
     model, port = sys.argv[1], int(sys.argv[2])
     app = FastAPI()
 
-    @app.post("/classify")
     def answer(body: dict[str, str]) -> dict[str, str]:
         return {"motive": classify(model, [body["text"]])[0]}
 
+    app.post("/classify")(answer)
     classify(model, ["warm"])
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
 

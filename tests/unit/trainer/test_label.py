@@ -85,7 +85,10 @@ def endpoint(server: Server) -> Endpoint:
 
 def test_votes_are_counted_and_the_unreadable_drop(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
     found = propose(TEXTS, taxonomy, endpoint(server), tmp_path / "votes.jsonl")
-    assert [(p.example.text, p.example.motives) for p in found[:2]] == [("money back", ("refund", "defect")), ("hello", ())]
+    assert [(p.example.text, p.example.motives) for p in found[:2]] == [
+        ("money back", ("refund", "defect")),
+        ("hello", ()),
+    ]
     assert [round(p.agreement, 2) for p in found] == [1.0, 1.0, 0.33]
     assert cost(found, endpoint(server)) == pytest.approx(9 * (1000 * 2 + 100 * 10) / 1e6)
     assert "3 proposals" in summary(found, endpoint(server))

@@ -117,7 +117,13 @@ def write_argilla(path: Path) -> Path:
     def record(text: str, labels: list[str]) -> dict[str, object]:
         good = {"value": labels, "status": "submitted", "user_id": "u1"}
         draft = {"value": ["defect"], "status": "draft", "user_id": "u2"}
-        return {"id": "1", "fields": {"text": text}, "metadata": {}, "suggestions": {}, "responses": {"motives": [good, draft]}}
+        return {
+            "id": "1",
+            "fields": {"text": text},
+            "metadata": {},
+            "suggestions": {},
+            "responses": {"motives": [good, draft]},
+        }
 
     path = path / "argilla.json"
     path.write_text(json.dumps([record("a", ["refund", "defect"]), record("b", ["delivery", "refund"])]))
@@ -152,7 +158,7 @@ def test_what_cannot_be_read_is_said_with_the_remedy(tmp_path: Path, name: str, 
 def test_prepare_reports_what_it_dropped(tmp_path: Path) -> None:
     (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
     taxonomy = read_taxonomy(tmp_path / "taxonomy.toml")
-    words = "apple river stone cloud tiger paper lamp violin desert copper".split()
+    words = ["apple", "river", "stone", "cloud", "tiger", "paper", "lamp", "violin", "desert", "copper"]
     raw = [Example(f"{a} {b} {c} is gone", ("refund",)) for a in words for b in words for c in words[:2] if a != b]
     raw += [Example(raw[0].text + "!", ("defect",)), Example("  <br> "), Example("no label at all here", ("other",))]
     parts, report = prepare(raw, taxonomy, (0.2, 0.1), seed=5)
