@@ -6,6 +6,8 @@ Runs on the system's own Python before anything is installed, so it uses the sta
     python3 sidecar/bootstrap.py test      # and the trainer, the tools and the tests
 """
 
+from __future__ import annotations  # an older Python must get as far as the sentence that it is too old
+
 import hashlib
 import os
 import re
@@ -18,10 +20,14 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+LOCK = ROOT / "requirements.lock"
+# Each kind holds everything of the kinds before it.
 EXTRAS = {"serve": "", "test": "[trainer,dev,base-models]", "bench": "[trainer,dev,base-models,bench]"}
 # pip takes about this much room; a half-written environment would be worse than a sentence.
 NEEDED_MIB = {"serve": 1_200, "test": 4_000, "bench": 4_200}
+NEEDED_SYSTEM_MIB = 400
 OLDEST_PYTHON = (3, 11)
+SUPPORTED_POSTGRES = range(15, 19)
 
 
 def say(message: str) -> None:
@@ -34,16 +40,12 @@ def fail(message: str, remedy: str) -> NoReturn:
     sys.exit(f"pg_motive: {message}.\n  {remedy}")
 
 
-def run(*command: str, quiet: bool = True, environment: dict[str, str] | None = None) -> str:
+def run(*command: str) -> None:
     """Runs a command; on failure ends with the last lines of what it said."""
-    env = {**os.environ, **(environment or {})}
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         tail = "\n  ".join(done.stdout.strip().splitlines()[-12:])
         fail(f"`{' '.join(command[:6])}` failed", f"It said:\n  {tail}")
-    if not quiet:
-        print(done.stdout, end="")
-    return done.stdout
 
 
 def as_root(*command: str) -> None:
@@ -52,7 +54,12 @@ def as_root(*command: str) -> None:
         if not shutil.which("sudo"):
             fail("system packages are missing and there is no sudo", f"As root, run: {' '.join(command)}")
         command = ("sudo", *(() if sys.stdin.isatty() else ("-n",)), *command)
-    run(*command, environment={"DEBIAN_FRONTEND": "noninteractive"})
+    run(*command)
+
+
+def apt_get(*arguments: str) -> None:
+    """Runs apt-get without questions; waits a while for another one to finish."""
+    as_root("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *arguments)
 
 
 def postgres_with_python() -> list[int]:
@@ -62,7 +69,7 @@ def postgres_with_python() -> list[int]:
         for path in Path("/usr/lib/postgresql").glob("*/lib/plpython3.so")
         if (path.parent.parent / "bin" / "initdb").exists()
     )
-    return sorted(found, reverse=True)
+    return sorted((major for major in found if major in SUPPORTED_POSTGRES), reverse=True)
 
 
 def missing_packages() -> list[str]:
@@ -70,35 +77,49 @@ def missing_packages() -> list[str]:
     packages = []
     if not postgres_with_python():
         packages += ["postgresql", f"postgresql-plpython3-{_postgres_candidate()}"]
-    if subprocess.run([python(), "-c", "import ensurepip, venv"], capture_output=True).returncode:
+    if not has_venv():
         packages.append("python3-venv")
     return packages
+
+
+def has_venv() -> bool:
+    """Whether our interpreter can make an environment with pip in it; Debian packs that apart."""
+    return subprocess.run([python(), "-c", "import ensurepip, venv"], capture_output=True).returncode == 0
 
 
 def _postgres_candidate() -> str:
     """The major version to install: one that is there already without PL/Python, else the distribution's."""
     servers = sorted(int(path.parent.parent.name) for path in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if servers:
+    if servers and servers[-1] in SUPPORTED_POSTGRES:
         return str(servers[-1])
     policy = subprocess.run(["apt-cache", "policy", "postgresql"], capture_output=True, text=True).stdout
     match = re.search(r"Candidate: (\d+)", policy)
     if match is None:
         fail("apt knows no package postgresql", "Use Debian 12 or newer, or Ubuntu 24.04 or newer; run apt-get update")
+    if int(match.group(1)) not in SUPPORTED_POSTGRES:
+        fail(f"this system offers PostgreSQL {match.group(1)}; 15 to 18 are supported", "Use Debian 12 or newer")
     return match.group(1)
 
 
 def install_system_packages() -> None:
     """Installs what is missing, without starting a server of the system's own."""
-    needs = not postgres_with_python() or bool(missing_packages())
-    if not needs:
+    if postgres_with_python() and has_venv():
         return
     if not shutil.which("apt-get"):
         fail(
-            "PostgreSQL with PL/Python is missing and this system has no apt",
-            "Install PostgreSQL 15 or newer with its plpython3u language and Python 3.11 or newer, then run this again",
+            "PostgreSQL with PL/Python, or Python's venv, is missing and this system has no apt",
+            "Install PostgreSQL 15 to 18 with its plpython3u language and Python 3.11 or newer, then run this again",
         )
+    if os.geteuid() != 0 and not shutil.which("sudo"):
+        fail(
+            "system packages are missing and there is no sudo",
+            "As root, run: apt-get install postgresql postgresql-plpython3-15 python3-venv (on Debian 13: -17)",
+        )
+    free = shutil.disk_usage("/usr").free // 2**20
+    if free < NEEDED_SYSTEM_MIB:
+        fail(f"/usr has {free} MiB free; {NEEDED_SYSTEM_MIB} are needed", "Free some room and run this again")
     say("updating the package lists (apt-get update)")
-    as_root("apt-get", "update", "-q")
+    apt_get("update")
     packages = missing_packages()
     if any(name.startswith("postgresql") for name in packages) and not Path("/usr/share/postgresql-common").exists():
         # The system's own cluster would start at once; ours is private.
@@ -107,7 +128,7 @@ def install_system_packages() -> None:
             "sh", "-c", "echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.d/pg_motive.conf"
         )
     say(f"installing {', '.join(packages)} (apt-get install, about 200 MB)")
-    as_root("apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
+    apt_get("install", "-y", "--no-install-recommends", *packages)
 
 
 def python() -> str:
@@ -124,21 +145,33 @@ def python() -> str:
 
 def install_python_packages(kind: str) -> None:
     """Fills .venv from the lock file; a stamp remembers what it was filled from."""
-    lock = ROOT / "requirements.lock"
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + lock.read_bytes() + kind.encode()).hexdigest()
-    stamp = VENV / f"pg_motive-{kind}.stamp"
-    if stamp.exists() and stamp.read_text() == wanted and (VENV / "bin" / "python").exists():
+    if (VENV / "bin" / "python").exists() and any(is_filled(one) for one in list(EXTRAS)[list(EXTRAS).index(kind) :]):
         return
     free = shutil.disk_usage(ROOT).free // 2**20
     if free < NEEDED_MIB[kind]:
         fail(f"{ROOT} has {free} MiB free; {NEEDED_MIB[kind]} are needed", "Free some room and run this again")
-    if not (VENV / "bin" / "python").exists():
+    if not (VENV / "bin" / "python").exists() or not (VENV / "bin" / "pip").exists():
         say(f"creating .venv with {python()}")
-        run(python(), "-m", "venv", str(VENV))
+        run(python(), "-m", "venv", "--clear", str(VENV))
     say(f"installing Python packages into .venv ({kind}, up to {NEEDED_MIB[kind]} MB; minutes the first time)")
-    pip = (str(VENV / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", str(lock))
+    pip = (str(VENV / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", str(LOCK))
     run(*pip, "-e", f"{ROOT}{EXTRAS[kind]}")
-    stamp.write_text(wanted)
+    stamp(kind).write_text(wanted(kind))
+
+
+def is_filled(kind: str) -> bool:
+    """Whether .venv was filled for `kind` from the files as they are now."""
+    return stamp(kind).exists() and stamp(kind).read_text() == wanted(kind)
+
+
+def stamp(kind: str) -> Path:
+    """The file that remembers what .venv was filled from."""
+    return VENV / f"pg_motive-{kind}.stamp"
+
+
+def wanted(kind: str) -> str:
+    """What the stamp must hold."""
+    return hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + LOCK.read_bytes() + kind.encode()).hexdigest()
 
 
 def main() -> None:

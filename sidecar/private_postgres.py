@@ -166,9 +166,11 @@ class PrivatePostgres:
         """The postmaster's process id while it runs."""
         try:
             pid = int(self._status()[0])
+            # After a reboot the number may be another program's.
+            ours = os.fsencode(self.data) in Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError, IndexError):
             return None
-        return pid if _alive(pid) else None
+        return pid if ours and _alive(pid) else None
 
     def _ready(self) -> bool:
         try:

@@ -26,11 +26,11 @@ from shop.texts
 order by id;
 
 -- name: shares
-select category, motive, count(*)
-from shop.texts
-where motive <> 'unknown'
-group by category, motive
-order by category, count(*) desc, motive;
+select r.category, t."group", r.motive, count(*)
+from shop.texts as r join motive.taxonomy as t on t.code = r.motive
+where not t.abstention
+group by r.category, t."group", t.position, r.motive
+order by r.category, count(*) desc, t.position;
 
 -- name: explain
 select motive, evidence, round(weight::numeric, 2)
@@ -40,3 +40,33 @@ from explain_motive('I want to buy a new phone because my old one is too slow.')
 select classify_motive('I want to buy a new phone because my old one is too slow.'),
        classify_motive('给妈妈的生日礼物'),
        classify_motive('wireless mouse');
+
+-- name: arrivals
+create table if not exists shop.arrivals (id bigint generated always as identity primary key, body text not null);
+select motive.attach('shop.arrivals', 'body');
+truncate shop.arrivals;
+
+-- name: insert
+insert into shop.arrivals (body) values
+    ('My granddaughter turns six on Sunday, she will love the little kitchen'),
+    ('耳机续航太短，想换一个能撑一整天的'),
+    ('usb cable 2m');
+
+-- name: copy
+copy shop.arrivals (body) from stdin (format csv);
+
+-- name: arrived
+select body, motive, round(motive_confidence::numeric, 2) from shop.arrivals order by id limit 3;
+
+-- name: waiting
+select count(*) from shop.arrivals where motive is null;
+
+-- name: total
+select count(*) from shop.arrivals;
+
+-- name: flood
+insert into shop.arrivals (body)
+select body || ' (' || copy || ')' from shop.texts, generate_series(1, 10) as copy;
+
+-- name: claimed
+select exists (select from motive.queue where lease is not null);

@@ -1,55 +1,60 @@
 """Starting and stopping the demo: PostgreSQL, the extension, the sidecar, the worker, the sample texts."""
 
+import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-import grpc
 import psycopg
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from rich.console import Console
 
+from sidecar.demo.live import show_live
+from sidecar.demo.servers import configure, console, start_sidecar, start_worker, step
 from sidecar.demo.show import show, statement
-from sidecar.demo.state import DATABASE, ROOT, DemoState, demo_state, running, stop_process, wait_until
+from sidecar.demo.state import DATABASE, DemoState, demo_state, stop_process, wait_until
 from sidecar.errors import ConfigError
 from sidecar.install import install
 
 NEEDED_MIB = 600
 
-console = Console()
+_NEXT = """Go on with:
+  [bold]make psql[/bold]    and there, for example:
+      select classify_motive('gift for my dad who loves fishing');
+      insert into shop.arrivals (body) values ('So quiet that the baby sleeps on');
+      select body, motive, motives from shop.arrivals order by id desc limit 1;
+      select * from motive.status;
+  [bold].venv/bin/motive check --dsn "$(.venv/bin/motive demo dsn)"[/bold]    what works and what does not, on one page
+  [bold].venv/bin/motive demo dsn[/bold]    the connection string, for scripts
+  [bold]make stop[/bold]    stops the servers and removes their files"""
 
 
 def start() -> int:
     """`motive demo start`: starts what is not running, annotates the samples and shows them."""
-    state = demo_state()
+    state = _own_state()
     started = time.monotonic()
     console.print(f"[dim]The demo lives in {state.path} (about 300 MB); make stop removes it.[/dim]")
-    if not (state.path / "ready").exists():
-        _create(state)
-    if state.postgres.pid() is None:
-        with step("starting PostgreSQL"):
-            state.postgres.start()
-    start_sidecar(state)
-    with psycopg.connect(state.dsn, autocommit=True) as connection:
-        _annotate(state, connection)
-        show(connection, console)
-    console.print(
-        f"\nReady after {time.monotonic() - started:.0f} s. Go on with:\n"
-        "  [bold]make psql[/bold]    then  select classify_motive('gift for my dad who loves fishing');\n"
-        "  [bold]make stop[/bold]    stops the servers and removes their files\n"
-        "  [bold].venv/bin/motive demo dsn[/bold]    prints the connection string, for scripts"
-    )
+    with _explained(state):
+        if not (state.path / "ready").exists():
+            _create(state)
+        if state.postgres.pid() is None:
+            with step("starting PostgreSQL"):
+                state.postgres.start()
+        start_sidecar(state)
+        with psycopg.connect(state.dsn, autocommit=True) as connection:
+            _annotate(state, connection)
+            show(connection, console)
+            show_live(state, connection, console)
+    console.print(f"\nReady after {time.monotonic() - started:.0f} s; PostgreSQL, sidecar and worker go on running.")
+    console.print(_NEXT)
     return 0
 
 
 def stop() -> int:
     """`motive demo stop`: stops everything and removes the demo's directory."""
-    state = demo_state()
+    state = _own_state()
     if not state.path.exists():
         console.print("No demo is running from this checkout.")
         return 0
@@ -76,21 +81,32 @@ def dsn() -> int:
     return 0
 
 
-def _running() -> DemoState:
+def _own_state() -> DemoState:
+    """The demo's state. Programs are run from it, and everybody may make directories beside it."""
     state = demo_state()
+    if state.path.exists() and state.path.lstat().st_uid != os.geteuid():
+        raise ConfigError(f"{state.path} belongs to another user", "Set MOTIVE_DEMO_STATE to a directory of your own.")
+    return state
+
+
+def _running() -> DemoState:
+    state = _own_state()
     if not state.path.exists() or state.postgres.pid() is None:
         raise ConfigError("the demo is not running", "Run make demo first.")
     return state
 
 
 @contextmanager
-def step(title: str) -> Iterator[None]:
-    """Says what is being done, and how long it took where that was noticeable."""
-    before = time.monotonic()
-    with console.status(title):
+def _explained(state: DemoState) -> Iterator[None]:
+    """Turns what the system or PostgreSQL refuses into one sentence."""
+    try:
         yield
-    elapsed = time.monotonic() - before
-    console.print(f"• {title}" + (f" [dim]({elapsed:.1f} s)[/dim]" if elapsed >= 0.5 else ""))
+    except OSError as error:
+        where = error.filename or state.path
+        raise ConfigError(f"{where}: {error.strerror}", "Mend this, then make stop and make demo.") from None
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"the demo's database refuses: {reason}", "Run make stop, then make demo.") from None
 
 
 def _create(state: DemoState) -> None:
@@ -100,14 +116,18 @@ def _create(state: DemoState) -> None:
     free = shutil.disk_usage(state.path.parent).free // 2**20
     if free < NEEDED_MIB:
         raise ConfigError(f"{state.path.parent} has {free} MiB free; the demo needs {NEEDED_MIB}", "Free some room.")
+    before = os.umask(0o022)  # the account that the servers run under must be able to read what we write
     try:
-        state.path.mkdir(mode=0o755)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot create {state.path}: {error.strerror}", "Set MOTIVE_DEMO_STATE to a directory of your own."
-        ) from None
-    prepare(state)
-    (state.path / "ready").touch()
+        try:
+            state.path.mkdir(mode=0o755)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot create {state.path}: {error.strerror}", "Set MOTIVE_DEMO_STATE to a directory of your own."
+            ) from None
+        prepare(state)
+        (state.path / "ready").touch()
+    finally:
+        os.umask(before)
 
 
 def prepare(state: DemoState) -> None:
@@ -128,64 +148,6 @@ def prepare(state: DemoState) -> None:
         postgres.start()
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
         connection.execute(f"create database {DATABASE}")
-
-
-def start_sidecar(state: DemoState, *options: str) -> None:
-    """Starts the sidecar on the state's socket and waits until its health says SERVING; leaves a running one alone."""
-    if running(state.sidecar_pid) is not None:
-        return
-    with step("starting the sidecar"):
-        directory = state.sidecar_socket.parent
-        if not directory.exists():
-            directory.mkdir(mode=0o750)
-            state.postgres.account.own(directory)
-        flags = ("--listen", f"unix:{state.sidecar_socket}", "--engine", f"onnx:{state.model}", *options)
-        spawn(state, "sidecar", "serve", *flags)
-        wait_until(lambda: _healthy(state), 60, "the sidecar's start")
-
-
-def start_worker(state: DemoState) -> None:
-    """Starts the worker; leaves a running one alone."""
-    if running(state.worker_pid) is None:
-        with step("starting the worker"):
-            spawn(state, "worker", "worker", "--dsn", state.dsn, "--target", f"unix:{state.sidecar_socket}")
-
-
-def spawn(state: DemoState, name: str, *arguments: str) -> None:
-    """Runs a `motive` command in the background, as the unprivileged account, with its log and pid in the state."""
-    account = state.postgres.account
-    command = [sys.executable, "-m", "sidecar", *arguments]
-    # A checkout below a closed home directory can be read by nobody else: then the interpreter alone may read it.
-    closed = account.foreign and not account.can_run(sys.executable, "-c", f"open({str(ROOT / 'pyproject.toml')!r})")
-    with (state.path / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            account.command(*command, read_everything=closed),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=ROOT,
-            start_new_session=True,
-        )
-    (state.path / f"{name}.pid").write_text(f"{process.pid}\n", encoding="ascii")
-
-
-def _healthy(state: DemoState) -> bool:
-    if running(state.sidecar_pid) is None:
-        log = (state.path / "sidecar.log").read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise ConfigError(f"the sidecar did not start; its log ends with:\n{log}", "Mend what the log names.")
-    with grpc.insecure_channel(f"unix:{state.sidecar_socket}") as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
-        except grpc.RpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def configure(connection: psycopg.Connection, state: DemoState) -> None:
-    """Creates the extension where it is missing, and points it at the state's sidecar."""
-    connection.execute("create extension if not exists pg_motive cascade")
-    connection.execute("update motive.settings set target = %s", (f"unix:{state.sidecar_socket}",))
-    connection.execute("select motive.load_model()")
 
 
 def _annotate(state: DemoState, connection: psycopg.Connection) -> None:

@@ -1,14 +1,18 @@
 """What the demo prints: annotated rows, one explanation, and the shares of motives by category."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from importlib.resources import files
+from itertools import cycle
 
 import psycopg
-from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red")
+BAR = 30
+LOOKS = (("█", "green"), ("▓", "magenta"), ("▒", "cyan"), ("░", "yellow"))
+"""Mark and colour of each group of motives, the most frequent group first."""
 
 
 def statement(name: str) -> str:
@@ -51,19 +55,42 @@ def _explanation(connection: psycopg.Connection, console: Console) -> None:
 
 
 def _shares(connection: psycopg.Connection, console: Console) -> None:
-    shares: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for category, motive, count in connection.execute(statement("shares").encode()):
-        shares[category].append((motive, count))
-    if not shares:
-        return
-    largest = max(sum(count for _, count in found) for found in shares.values())
-    table = Table(title="\nWhy people buy, by category (texts with a motive)", title_justify="left", box=None)
-    table.add_column("category")
+    """One bar a category, cut by group of motives: patterns as well as colours, for paper and for pipes."""
+    shares: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    for category, group, motive, count in connection.execute(statement("shares").encode()):
+        shares[category].append((group, motive, count))
+    groups = sorted({group for found in shares.values() for group, _, _ in found}, key=_group_order(shares))
+    looks = dict(zip(groups, cycle(LOOKS), strict=False))
+    table = Table(
+        title="\nWhy people buy, by category: shares of the texts with a motive", title_justify="left", box=None
+    )
+    table.add_column("category", no_wrap=True)
     table.add_column("texts", justify="right")
-    table.add_column("", width=28)
-    table.add_column("motives, most frequent first", style="dim")
-    for position, (category, found) in enumerate(sorted(shares.items())):
-        total = sum(count for _, count in found)
-        bar = Bar(largest, 0, total, color=COLOURS[position % len(COLOURS)])
-        table.add_row(category, str(total), bar, ", ".join(f"{motive} {count}" for motive, count in found))
+    table.add_column("", width=BAR, no_wrap=True)
+    table.add_column("most frequent", style="dim", ratio=1, overflow="ellipsis", no_wrap=True)
+    for category, found in sorted(shares.items()):
+        total = sum(count for _, _, count in found)
+        by_group = [sum(count for group, _, count in found if group == one) for one in groups]
+        first = ", ".join(f"{motive} {count / total:.0%}" for _, motive, count in found[:3])
+        table.add_row(category, str(total), bar(by_group, [looks[group] for group in groups]), first)
     console.print(table)
+    console.print(Text.assemble("  ", *((f"{mark} {group}   ", style) for group, (mark, style) in looks.items())))
+
+
+def _group_order(shares: dict[str, list[tuple[str, str, int]]]) -> Callable[[str], int]:
+    counted: Counter[str] = Counter()
+    for found in shares.values():
+        for group, _, count in found:
+            counted[group] -= count
+    return counted.__getitem__
+
+
+def bar(parts: Sequence[int], looks: Sequence[tuple[str, str]], width: int = BAR) -> Text:
+    """A bar of `width` characters, cut in proportion to `parts`, each with its mark and style of `looks`."""
+    text, drawn, seen, total = Text(), 0, 0, max(1, sum(parts))
+    for part, (mark, style) in zip(parts, looks, strict=True):
+        seen += part
+        end = round(seen / total * width)
+        text.append(mark * (end - drawn), style)
+        drawn = end
+    return text

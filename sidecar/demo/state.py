@@ -62,13 +62,13 @@ def demo_state() -> DemoState:
 
 
 def running(pid_file: Path) -> int | None:
-    """The process id in `pid_file` while that process lives."""
+    """The process id in `pid_file` while that process lives; after a reboot the number may be another program's."""
     try:
         pid = int(pid_file.read_text(encoding="ascii"))
-        os.kill(pid, 0)
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    return pid
+    return pid if b"\0sidecar\0" in command else None
 
 
 def stop_process(pid_file: Path, timeout: float = 20.0) -> None:
@@ -83,22 +83,37 @@ def stop_process(pid_file: Path, timeout: float = 20.0) -> None:
                 break
             _reap(pid)
             time.sleep(0.02)
+        _reap(pid)
     pid_file.unlink(missing_ok=True)
 
 
-def _reap(pid: int) -> None:
+def kill_process(pid_file: Path) -> None:
+    """Ends the process named in `pid_file` with SIGKILL, as a crash would."""
+    pid = running(pid_file)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: _reap(pid) or running(pid_file) is None, 10, "the end of a killed process")
+    pid_file.unlink(missing_ok=True)
+
+
+def _reap(pid: int) -> bool:
+    """Takes the exit status of a child of ours, without which it would stay listed; whether it had one."""
     try:
-        os.waitpid(pid, os.WNOHANG)
+        return os.waitpid(pid, os.WNOHANG) != (0, 0)
     except ChildProcessError:
-        return
+        return False
 
 
-def wait_until(done: Callable[[], bool], timeout: float, description: str) -> None:
-    """Polls `done`; raises ConfigError naming `description` when it does not come true in `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+def wait_until(done: Callable[[], bool], timeout: float, description: str) -> float:
+    """Polls `done`; returns the seconds it took.
+
+    Raises ConfigError naming `description` when it does not come true in `timeout` seconds.
+    """
+    started = time.monotonic()
     while not done():
-        if time.monotonic() > deadline:
+        if time.monotonic() - started > timeout:
             raise ConfigError(
                 f"{description} took more than {timeout:.0f} s", "Look into the logs in the demo's directory."
             )
-        time.sleep(0.05)
+        time.sleep(0.01)
+    return time.monotonic() - started

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sidecar.account import short_directory
-from sidecar.demo.run import configure, prepare, start_sidecar
+from sidecar.demo.run import prepare
+from sidecar.demo.servers import configure, start_sidecar
 from sidecar.demo.state import ROOT, DemoState, stop_process, wait_until
 from sidecar.engines.onnx import OnnxEngine
 from sidecar.private_postgres import free_port

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sidecar.account import short_directory
-from sidecar.demo.run import configure, start_sidecar
+from sidecar.demo.servers import configure, start_sidecar
 from sidecar.demo.state import DemoState, stop_process
 from sidecar.engines.onnx import OnnxEngine
 from sidecar.repository import open_repository

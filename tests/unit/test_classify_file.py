@@ -51,12 +51,12 @@ def test_a_file_that_is_not_there_or_not_utf8_is_refused_with_the_remedy(tmp_pat
         open_rows(str(latin))
 
 
-def test_answers_come_in_order_and_a_bad_text_carries_its_own_error(tmp_path: Path, tiny_model: Path) -> None:
+def test_answers_come_in_order_and_a_bad_text_carries_its_own_error(tmp_path: Path, tiny_repository: Path) -> None:
     source = tmp_path / "texts.jsonl"
     texts = ["hello", "", "x" * 70_000, "你好"]
     source.write_text("".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(texts)))
     output = io.StringIO()
-    status = classify_file(str(source), OnnxEngine(open_repository(tiny_model), threads=1), output, io.StringIO())
+    status = classify_file(str(source), OnnxEngine(open_repository(tiny_repository), threads=1), output, io.StringIO())
     answers = [json.loads(line) for line in output.getvalue().splitlines()]
     assert [answer["id"] for answer in answers] == [0, 1, 2, 3]
     assert answers[1] == {"id": 1, "motives": [], "confidence": 1.0}
