@@ -11,6 +11,8 @@ from typing import Any
 from sidecar import __version__
 from sidecar.config import KINDS, Settings
 from sidecar.errors import MotiveError
+from sidecar.release_cli import add_release
+from sidecar.triton_cli import add_triton
 from sidecar.worker.cli import add_worker
 
 Commands = Any  # argparse keeps the name of this class to itself
@@ -130,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="motive", description="Why do people buy? Purchase motives in PostgreSQL.")
     result.add_argument("--version", action="version", version=f"pg_motive {__version__}")
     commands = result.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_serve, add_worker, _add_install, _add_classify, _add_model, _add_demo):
+    for add in (_add_serve, add_worker, _add_install, _add_classify, _add_model, add_triton, add_release, _add_demo):
         add(commands)
     return result
 

@@ -50,6 +50,11 @@ class ModelSwitch:
             metrics=self._metrics,
         )
 
+    @property
+    def refused(self) -> bool:
+        """Whether the newest release is refused for good, and not only awaited."""
+        return self._refused is not None
+
     def start(self) -> None:
         """Lets the current model answer; needs a running event loop."""
         self.current.batcher.start()
@@ -64,6 +69,7 @@ class ModelSwitch:
         if path == self._path:
             self.error, self._refused = "", None
         elif path != self._refused and (self._switching is None or self._switching.done()):
+            self._refused = None
             self._switching = asyncio.create_task(self._switch(path))
 
     async def _switch(self, path: Path) -> None:

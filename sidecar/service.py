@@ -74,6 +74,7 @@ class MotiveService(pb_grpc.MotiveServicer):
             ready=self._health.serving,
             backends=[_backend(backend) for backend in classifier.engine.backends()],
             release_error=self._models.error,
+            release_refused=self._models.refused,
         )
 
 

@@ -1,4 +1,4 @@
-"""A model as Triton wants it: NAME/config.pbtxt with every setting and its reason, 1/model.onnx, and 1/model.py if need be.
+"""A model as Triton wants it: NAME/config.pbtxt, every setting with its reason, 1/model.onnx, and 1/model.py if need be.
 
 The config is made from the model repository, so that names, shapes and the digest always agree with what the sidecar
 reads. Which backend runs it is the operator's choice:
@@ -24,7 +24,7 @@ BACKENDS: Final = ("cpu", "cuda", "tensorrt", "python")
 TEMPLATES: Final = Path(__file__).parent / "deploy" / "triton"
 
 QUEUED_REQUESTS: Final = 64
-"""Requests of one priority that wait in Triton; a sidecar sends at most `triton_batches` at once, so it is for several."""
+"""Requests of one priority that wait in Triton; a sidecar sends `triton_batches` at once, so it is for several."""
 
 QUEUE_S: Final = 5
 """Seconds that a request waits in Triton's queue where the sidecar sets no time of its own."""

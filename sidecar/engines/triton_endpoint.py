@@ -107,10 +107,7 @@ class TritonEndpoint:
         try:
             logits = result.as_numpy("logits")
         except (ValueError, TypeError, KeyError) as error:
-            print(repr(error), result.get_response().outputs, [len(x) for x in result.get_response().raw_output_contents], result.get_response().raw_output_contents)
-            raise InternalError(
-                f"Triton at {self.address} sent what is no tensor: {type(error).__name__}"
-            ) from None
+            raise InternalError(f"Triton at {self.address} sent what is no tensor: {type(error).__name__}") from None
         if logits is None:
             raise InternalError(f"Triton at {self.address} answered without the output logits")
         if logits.dtype.kind != "f" or logits.shape != (rows, self._model.outputs):

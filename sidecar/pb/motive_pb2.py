@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/pb/motive.proto\x12\tmotive.v1\"\x84\x01\n\x0f\x43lassifyRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12%\n\x08priority\x18\x02 \x01(\x0e\x32\x13.motive.v1.Priority\x12\x10\n\x08redacted\x18\x03 \x01(\x08\x12\x12\n\nredactions\x18\x04 \x01(\r\x12\x15\n\rrequire_model\x18\x05 \x01(\t\"f\n\x10\x43lassifyResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.motive.v1.Classification\x12&\n\x05model\x18\x02 \x01(\x0b\x32\x17.motive.v1.ModelVersion\"s\n\x0e\x43lassification\x12(\n\x07motives\x18\x01 \x03(\x0b\x32\x17.motive.v1.ScoredMotive\x12\x12\n\nconfidence\x18\x02 \x01(\x02\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x14.motive.v1.TextError\"2\n\x0cScoredMotive\x12\x0e\n\x06motive\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x02\"H\n\tTextError\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.motive.v1.TextErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\"D\n\x0e\x45xplainRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08redacted\x18\x02 \x01(\x08\x12\x12\n\nredactions\x18\x03 \x01(\r\"\x8b\x01\n\x0f\x45xplainResponse\x12)\n\x06result\x18\x01 \x01(\x0b\x32\x19.motive.v1.Classification\x12%\n\x08\x65vidence\x18\x02 \x03(\x0b\x32\x13.motive.v1.Evidence\x12&\n\x05model\x18\x03 \x01(\x0b\x32\x17.motive.v1.ModelVersion\"G\n\x08\x45vidence\x12\x0e\n\x06motive\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\r\x12\x0c\n\x04stop\x18\x03 \x01(\r\x12\x0e\n\x06weight\x18\x04 \x01(\x02\"\x11\n\x0fGetModelRequest\"\xa0\x02\n\x10GetModelResponse\x12&\n\x05model\x18\x01 \x01(\x0b\x32\x17.motive.v1.ModelVersion\x12*\n\x08taxonomy\x18\x02 \x03(\x0b\x32\x18.motive.v1.TaxonomyEntry\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x11\n\tmax_texts\x18\x04 \x01(\r\x12\x16\n\x0emax_text_bytes\x18\x05 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\x12\x16\n\x0eserver_version\x18\x07 \x01(\t\x12\r\n\x05ready\x18\x08 \x01(\x08\x12$\n\x08\x62\x61\x63kends\x18\t \x03(\x0b\x32\x12.motive.v1.Backend\x12\x15\n\rrelease_error\x18\n \x01(\t\"e\n\x07\x42\x61\x63kend\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12(\n\x07\x62reaker\x18\x02 \x01(\x0e\x32\x17.motive.v1.BreakerState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61tches\x18\x04 \x01(\r\"V\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x17\n\x0ftaxonomy_digest\x18\x04 \x01(\x0c\"\xa0\x01\n\rTaxonomyEntry\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0f\n\x07name_en\x18\x03 \x01(\t\x12\x0f\n\x07name_zh\x18\x04 \x01(\t\x12\x15\n\rdefinition_en\x18\x05 \x01(\t\x12\x15\n\rdefinition_zh\x18\x06 \x01(\t\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x12\n\nabstention\x18\x08 \x01(\x08*U\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x15\n\x11PRIORITY_BACKFILL\x10\x02*v\n\x0fTextErrorReason\x12!\n\x1dTEXT_ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aTEXT_ERROR_REASON_TOO_LONG\x10\x01\x12 \n\x1cTEXT_ERROR_REASON_NOT_FINITE\x10\x02*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x02\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x03\x32\xd4\x01\n\x06Motive\x12\x43\n\x08\x43lassify\x12\x1a.motive.v1.ClassifyRequest\x1a\x1b.motive.v1.ClassifyResponse\x12@\n\x07\x45xplain\x12\x19.motive.v1.ExplainRequest\x1a\x1a.motive.v1.ExplainResponse\x12\x43\n\x08GetModel\x12\x1a.motive.v1.GetModelRequest\x1a\x1b.motive.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/pb/motive.proto\x12\tmotive.v1\"\x84\x01\n\x0f\x43lassifyRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12%\n\x08priority\x18\x02 \x01(\x0e\x32\x13.motive.v1.Priority\x12\x10\n\x08redacted\x18\x03 \x01(\x08\x12\x12\n\nredactions\x18\x04 \x01(\r\x12\x15\n\rrequire_model\x18\x05 \x01(\t\"f\n\x10\x43lassifyResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.motive.v1.Classification\x12&\n\x05model\x18\x02 \x01(\x0b\x32\x17.motive.v1.ModelVersion\"s\n\x0e\x43lassification\x12(\n\x07motives\x18\x01 \x03(\x0b\x32\x17.motive.v1.ScoredMotive\x12\x12\n\nconfidence\x18\x02 \x01(\x02\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x14.motive.v1.TextError\"2\n\x0cScoredMotive\x12\x0e\n\x06motive\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x02\"H\n\tTextError\x12*\n\x06reason\x18\x01 \x01(\x0e\x32\x1a.motive.v1.TextErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\"D\n\x0e\x45xplainRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08redacted\x18\x02 \x01(\x08\x12\x12\n\nredactions\x18\x03 \x01(\r\"\x8b\x01\n\x0f\x45xplainResponse\x12)\n\x06result\x18\x01 \x01(\x0b\x32\x19.motive.v1.Classification\x12%\n\x08\x65vidence\x18\x02 \x03(\x0b\x32\x13.motive.v1.Evidence\x12&\n\x05model\x18\x03 \x01(\x0b\x32\x17.motive.v1.ModelVersion\"G\n\x08\x45vidence\x12\x0e\n\x06motive\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\r\x12\x0c\n\x04stop\x18\x03 \x01(\r\x12\x0e\n\x06weight\x18\x04 \x01(\x02\"\x11\n\x0fGetModelRequest\"\xb9\x02\n\x10GetModelResponse\x12&\n\x05model\x18\x01 \x01(\x0b\x32\x17.motive.v1.ModelVersion\x12*\n\x08taxonomy\x18\x02 \x03(\x0b\x32\x18.motive.v1.TaxonomyEntry\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x11\n\tmax_texts\x18\x04 \x01(\r\x12\x16\n\x0emax_text_bytes\x18\x05 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\x12\x16\n\x0eserver_version\x18\x07 \x01(\t\x12\r\n\x05ready\x18\x08 \x01(\x08\x12$\n\x08\x62\x61\x63kends\x18\t \x03(\x0b\x32\x12.motive.v1.Backend\x12\x15\n\rrelease_error\x18\n \x01(\t\x12\x17\n\x0frelease_refused\x18\x0b \x01(\x08\"e\n\x07\x42\x61\x63kend\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12(\n\x07\x62reaker\x18\x02 \x01(\x0e\x32\x17.motive.v1.BreakerState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61tches\x18\x04 \x01(\r\"V\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x17\n\x0ftaxonomy_digest\x18\x04 \x01(\x0c\"\xa0\x01\n\rTaxonomyEntry\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0f\n\x07name_en\x18\x03 \x01(\t\x12\x0f\n\x07name_zh\x18\x04 \x01(\t\x12\x15\n\rdefinition_en\x18\x05 \x01(\t\x12\x15\n\rdefinition_zh\x18\x06 \x01(\t\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x12\n\nabstention\x18\x08 \x01(\x08*U\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x15\n\x11PRIORITY_BACKFILL\x10\x02*v\n\x0fTextErrorReason\x12!\n\x1dTEXT_ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aTEXT_ERROR_REASON_TOO_LONG\x10\x01\x12 \n\x1cTEXT_ERROR_REASON_NOT_FINITE\x10\x02*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x02\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x03\x32\xd4\x01\n\x06Motive\x12\x43\n\x08\x43lassify\x12\x1a.motive.v1.ClassifyRequest\x1a\x1b.motive.v1.ClassifyResponse\x12@\n\x07\x45xplain\x12\x19.motive.v1.ExplainRequest\x1a\x1a.motive.v1.ExplainResponse\x12\x43\n\x08GetModel\x12\x1a.motive.v1.GetModelRequest\x1a\x1b.motive.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sidecar.pb.motive_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRIORITY']._serialized_start=1469
-  _globals['_PRIORITY']._serialized_end=1554
-  _globals['_TEXTERRORREASON']._serialized_start=1556
-  _globals['_TEXTERRORREASON']._serialized_end=1674
-  _globals['_BREAKERSTATE']._serialized_start=1676
-  _globals['_BREAKERSTATE']._serialized_end=1800
+  _globals['_PRIORITY']._serialized_start=1494
+  _globals['_PRIORITY']._serialized_end=1579
+  _globals['_TEXTERRORREASON']._serialized_start=1581
+  _globals['_TEXTERRORREASON']._serialized_end=1699
+  _globals['_BREAKERSTATE']._serialized_start=1701
+  _globals['_BREAKERSTATE']._serialized_end=1825
   _globals['_CLASSIFYREQUEST']._serialized_start=39
   _globals['_CLASSIFYREQUEST']._serialized_end=171
   _globals['_CLASSIFYRESPONSE']._serialized_start=173
@@ -56,13 +56,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_start=805
   _globals['_GETMODELREQUEST']._serialized_end=822
   _globals['_GETMODELRESPONSE']._serialized_start=825
-  _globals['_GETMODELRESPONSE']._serialized_end=1113
-  _globals['_BACKEND']._serialized_start=1115
-  _globals['_BACKEND']._serialized_end=1216
-  _globals['_MODELVERSION']._serialized_start=1218
-  _globals['_MODELVERSION']._serialized_end=1304
-  _globals['_TAXONOMYENTRY']._serialized_start=1307
-  _globals['_TAXONOMYENTRY']._serialized_end=1467
-  _globals['_MOTIVE']._serialized_start=1803
-  _globals['_MOTIVE']._serialized_end=2015
+  _globals['_GETMODELRESPONSE']._serialized_end=1138
+  _globals['_BACKEND']._serialized_start=1140
+  _globals['_BACKEND']._serialized_end=1241
+  _globals['_MODELVERSION']._serialized_start=1243
+  _globals['_MODELVERSION']._serialized_end=1329
+  _globals['_TAXONOMYENTRY']._serialized_start=1332
+  _globals['_TAXONOMYENTRY']._serialized_end=1492
+  _globals['_MOTIVE']._serialized_start=1828
+  _globals['_MOTIVE']._serialized_end=2040
 # @@protoc_insertion_point(module_scope)

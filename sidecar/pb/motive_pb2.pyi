@@ -121,7 +121,7 @@ class GetModelRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model", "taxonomy", "engine", "max_texts", "max_text_bytes", "max_message_bytes", "server_version", "ready", "backends", "release_error")
+    __slots__ = ("model", "taxonomy", "engine", "max_texts", "max_text_bytes", "max_message_bytes", "server_version", "ready", "backends", "release_error", "release_refused")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TAXONOMY_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +132,7 @@ class GetModelResponse(_message.Message):
     READY_FIELD_NUMBER: _ClassVar[int]
     BACKENDS_FIELD_NUMBER: _ClassVar[int]
     RELEASE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_REFUSED_FIELD_NUMBER: _ClassVar[int]
     model: ModelVersion
     taxonomy: _containers.RepeatedCompositeFieldContainer[TaxonomyEntry]
     engine: str
@@ -142,7 +143,8 @@ class GetModelResponse(_message.Message):
     ready: bool
     backends: _containers.RepeatedCompositeFieldContainer[Backend]
     release_error: str
-    def __init__(self, model: _Optional[_Union[ModelVersion, _Mapping]] = ..., taxonomy: _Optional[_Iterable[_Union[TaxonomyEntry, _Mapping]]] = ..., engine: _Optional[str] = ..., max_texts: _Optional[int] = ..., max_text_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., server_version: _Optional[str] = ..., ready: bool = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., release_error: _Optional[str] = ...) -> None: ...
+    release_refused: bool
+    def __init__(self, model: _Optional[_Union[ModelVersion, _Mapping]] = ..., taxonomy: _Optional[_Iterable[_Union[TaxonomyEntry, _Mapping]]] = ..., engine: _Optional[str] = ..., max_texts: _Optional[int] = ..., max_text_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., server_version: _Optional[str] = ..., ready: bool = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., release_error: _Optional[str] = ..., release_refused: bool = ...) -> None: ...
 
 class Backend(_message.Message):
     __slots__ = ("address", "breaker", "reason", "batches")

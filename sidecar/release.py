@@ -1,0 +1,194 @@
+"""`motive release`: a model put beside the one that serves, checked, made known to the databases, and switched to.
+
+The order makes every step harmless: a release that breaks on the way leaves the old one serving. Each sidecar opens the
+new one beside the old and tries it; one that refuses it has the link set back, so that all go on with the old one.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import grpc
+import psycopg
+
+from sidecar import releases
+from sidecar.errors import ConfigError, InternalError, UnavailableError
+from sidecar.pb import motive_pb2 as pb
+from sidecar.pb.motive_pb2_grpc import MotiveStub
+from sidecar.repository import Motive, Repository, RepositoryError, TaxonomyError, open_repository
+from sidecar.tls import CertificateFiles, client_credentials
+from sidecar.triton_repository import write_triton_model
+
+POLL_S = 0.2
+CALL_S = 5.0
+OLD_NEWS_S = 3.0
+"""So long after a switch, what a sidecar says against a release may still be of an earlier try."""
+
+
+@dataclass(frozen=True)
+class Sidecars:
+    """The sidecars that serve a directory of releases, and what they ask of a caller."""
+
+    targets: tuple[str, ...] = ()
+    tls: CertificateFiles | None = None
+    token_file: str = ""
+
+    def ask(self, target: str) -> pb.GetModelResponse:
+        """GetModel of one; raises grpc.RpcError."""
+        if self.tls is None:
+            channel = grpc.insecure_channel(target)
+        else:
+            channel = grpc.secure_channel(target, client_credentials(self.tls))
+        metadata = []
+        if self.token_file:
+            metadata.append(("authorization", "Bearer " + Path(self.token_file).read_text(encoding="ascii").strip()))
+        with channel:
+            stub = MotiveStub(channel)  # type: ignore[no-untyped-call]
+            answer: pb.GetModelResponse = stub.GetModel(pb.GetModelRequest(), timeout=CALL_S, metadata=metadata)
+        return answer
+
+
+def release(
+    path: Path,
+    directory: Path,
+    *,
+    backend: str | None = None,
+    dsns: Sequence[str] = (),
+    sidecars: Sidecars | None = None,
+    wait_s: float = 120.0,
+    say: Callable[[str], None] = print,
+) -> str:
+    """Releases the model repository at `path` into `directory`; returns its model version.
+
+    `backend` is one of sidecar.triton_repository.BACKENDS, which Triton runs it with; None without Triton. Raises
+    MotiveError, and the release that served before then serves on.
+    """
+    repository = _opened(path)
+    name = releases.release_name(repository)
+    home = directory / releases.RELEASES / name
+    fresh = releases.publish(home, lambda draft: _copy(path, draft))
+    say(f"{repository.model_version} {'is now' if fresh else 'was already'} in {home}")
+    published = _opened(home)
+    if backend is not None:
+        say(f"for Triton: {write_triton_model(published, directory / releases.TRITON, backend, name)}")
+    for dsn in dsns:
+        say(f"known to the database {register(published, dsn)}")
+    _switch(directory, name, published.model_version, sidecars or Sidecars(), wait_s, say)
+    return published.model_version
+
+
+def roll_back(
+    directory: Path, *, sidecars: Sidecars | None = None, wait_s: float = 120.0, say: Callable[[str], None] = print
+) -> str:
+    """Makes the release before the current one serve again; returns its model version. Twice leads back."""
+    name = releases.previous(directory)
+    repository = _opened(directory / releases.RELEASES / name)
+    _switch(directory, name, repository.model_version, sidecars or Sidecars(), wait_s, say)
+    return repository.model_version
+
+
+def listing(directory: Path) -> list[tuple[str, str]]:
+    """Every release in `directory` as (model version, "current", "previous" or "")."""
+    marks = {}
+    for mark in (releases.PREVIOUS, releases.CURRENT):
+        link = directory / mark
+        if link.is_symlink():
+            marks[link.readlink().name] = mark
+    homes = sorted((directory / releases.RELEASES).glob("[!.]*"))
+    return [(_opened(home, verify=False).model_version, marks.get(home.name, "")) for home in homes]
+
+
+def prune(directory: Path) -> list[str]:
+    """Removes every release but the current and the previous one; returns their names."""
+    links = [link for mark in (releases.CURRENT, releases.PREVIOUS) if (link := directory / mark).is_symlink()]
+    kept = {link.readlink().name for link in links}
+    if not kept:
+        raise ConfigError(f"{directory} has no current release", "Release a model first.")
+    removed = [home for home in sorted((directory / releases.RELEASES).glob("[!.]*")) if home.name not in kept]
+    for home in removed:
+        shutil.rmtree(directory / releases.TRITON / home.name, ignore_errors=True)
+        shutil.rmtree(home)
+    return [home.name for home in removed]
+
+
+def register(repository: Repository, dsn: str) -> str:
+    """Loads the model and its taxonomy into a database, so that its first answer is understood; returns the name."""
+    taxonomy, manifest = repository.taxonomy, repository.manifest
+    entries = [_entry(motive, False) for motive in taxonomy.motives] + [_entry(taxonomy.abstention, True)]
+    document = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "digest": manifest.digest.hex(),
+        "taxonomy_digest": taxonomy.digest.hex(),
+        "taxonomy": entries,
+    }
+    try:
+        with psycopg.connect(dsn, connect_timeout=10) as connection:
+            connection.execute("select motive.register_model(%s::jsonb)", [json.dumps(document)])
+            return connection.info.dbname
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"the model cannot be made known to a database: {reason}",
+            "Give --dsn of the extension's owner; nothing was switched.",
+        ) from None
+
+
+def _entry(motive: Motive, abstention: bool) -> dict[str, object]:
+    return {**asdict(motive), "abstention": abstention}
+
+
+def _opened(path: Path, *, verify: bool = True) -> Repository:
+    try:
+        return open_repository(path, verify=verify)
+    except (RepositoryError, TaxonomyError) as error:
+        raise ConfigError(str(error), "Nothing was switched.") from None
+
+
+def _copy(source: Path, draft: Path) -> None:
+    shutil.copytree(source, draft, dirs_exist_ok=True)
+
+
+def _switch(
+    directory: Path, name: str, version: str, sidecars: Sidecars, wait_s: float, say: Callable[[str], None]
+) -> None:
+    before = releases.resolve(directory).name if (directory / releases.CURRENT).is_symlink() else ""
+    releases.activate(directory, name)
+    try:
+        for target in sidecars.targets:
+            _wait(sidecars, target, version, wait_s)
+            say(f"{target} serves {version}")
+    except (UnavailableError, InternalError):
+        if before and before != name:
+            releases.activate(directory, before)
+            say(f"switched back to {before}")
+        raise
+    if not sidecars.targets:
+        say("switched; each sidecar follows within seconds, or says in motive check why it does not")
+
+
+def _wait(sidecars: Sidecars, target: str, version: str, wait_s: float) -> None:
+    """Returns once the sidecar answers from `version`; raises once it refuses it, or after `wait_s` seconds."""
+    started = time.monotonic()
+    said = "nothing yet"
+    while True:
+        try:
+            answer = sidecars.ask(target)
+        except grpc.RpcError as error:
+            said = f"does not answer ({error.code().name})"
+        except OSError as error:
+            raise ConfigError(f"a certificate or the token cannot be read: {error.strerror}") from None
+        else:
+            model = answer.model
+            served = f"{model.name}@{model.version}/{model.digest.hex()[:8]}"
+            if served == version:
+                return
+            said = answer.release_error or f"serves {served}"
+            if answer.release_refused and time.monotonic() > started + OLD_NEWS_S:
+                raise InternalError(f"{target} refuses the release: {said}", "Its log says why.")
+        if time.monotonic() > started + wait_s:
+            raise UnavailableError(f"{target} has not switched: {said}", "Is Triton up, and its log without errors?")
+        time.sleep(POLL_S)
