@@ -15,8 +15,11 @@ from tests.fixtures.postgres import Connect, Connection, value
 from tests.fixtures.tcp_proxy import TcpProxy
 from tests.fixtures.waiting import wait_until
 
-SLACK_S = 0.3
-"""Room for a busy machine, on top of what must hold."""
+SLACK_S = 2.5
+"""Room for a busy machine, on top of what must hold: still far below the deadline that would end the call otherwise."""
+
+WAIT_S = 30.0
+"""For what must happen, however busy the machine."""
 
 
 @contextmanager
@@ -50,7 +53,7 @@ def test_statement_timeout_ends_a_hanging_call(connect: Connect, fake_sidecar: F
     connection.execute("set statement_timeout = '300ms'")
     with fake_sidecar.hang(), at_most(0.4), pytest.raises(errors.QueryCanceled):
         connection.execute("lock table held; select classify_motive('cheap')")
-    assert fake_sidecar.cancelled.wait(1) or not fake_sidecar.waiting.is_set()
+    assert fake_sidecar.cancelled.wait(WAIT_S), "the sidecar was not told that nobody waits"
     pid = connection.info.backend_pid
     assert value(other, "select count(*) from pg_locks where pid = %s", pid) == 0
     connection.execute("reset statement_timeout")
@@ -63,11 +66,11 @@ def test_cancel_ends_a_hanging_call(connect: Connect, fake_sidecar: FakeSidecar)
     value(connection, "select classify_motive('warm')")
     with fake_sidecar.hang():
         thread, failures = in_background(connection, "select classify_motive('cheap')")
-        assert fake_sidecar.waiting.wait(5)
+        assert fake_sidecar.waiting.wait(WAIT_S)
         with at_most(0.2):
             value(other, "select pg_cancel_backend(%s)", connection.info.backend_pid)
-            thread.join(5)
-        assert fake_sidecar.cancelled.wait(2), "the sidecar was not told that nobody waits"
+            thread.join(WAIT_S)
+        assert fake_sidecar.cancelled.wait(WAIT_S), "the sidecar was not told that nobody waits"
     assert isinstance(failures[0], errors.QueryCanceled)
     assert "user request" in str(failures[0])
     assert value(connection, "select classify_motive('gift')") == "gift"
@@ -81,16 +84,16 @@ def test_terminate_ends_a_hanging_call(connect: Connect, fake_sidecar: FakeSidec
     pid = connection.info.backend_pid
     with fake_sidecar.hang():
         thread, failures = in_background(connection, "select classify_motive('cheap')")
-        assert fake_sidecar.waiting.wait(5)
+        assert fake_sidecar.waiting.wait(WAIT_S)
         with at_most(0.2):
             value(other, "select pg_terminate_backend(%s)", pid)
             wait_until(
                 lambda: value(other, "select count(*) from pg_stat_activity where pid = %s", pid),
                 lambda count: count == 0,
-                5,
+                WAIT_S,
                 "the backend to be gone",
             )
-        thread.join(5)
+        thread.join(WAIT_S)
     assert isinstance(failures[0], errors.AdminShutdown)
     log = postgres.log.read_text()[before:]
     assert "terminated by signal" not in log
@@ -104,9 +107,9 @@ def test_cancel_ends_every_request_of_an_array(connect: Connect, fake_sidecar: F
     with fake_sidecar.hang():
         query = "select classify_motive(array_agg('cheap' || g)) from generate_series(1, 2000) g"
         thread, failures = in_background(connection, query)
-        wait_until(lambda: len(fake_sidecar.requests), lambda count: count >= 3, 5, "two requests on their way")
+        wait_until(lambda: len(fake_sidecar.requests), lambda count: count >= 3, WAIT_S, "two requests on their way")
         value(other, "select pg_cancel_backend(%s)", connection.info.backend_pid)
-        thread.join(5)
+        thread.join(WAIT_S)
         assert not thread.is_alive()
     assert isinstance(failures[0], errors.QueryCanceled)
 
@@ -132,7 +135,7 @@ def test_deadline_holds_while_the_connection_is_deaf(
     proxy = TcpProxy(("127.0.0.1", int(server.target.rpartition(":")[2])))
     tcp_proxies.append(proxy)
     value(connection, "select classify_motive('warm')")
-    settings(target=proxy.address, deadline_ms=3000)
+    settings(target=proxy.address, deadline_ms=20_000)
     with ExitStack() as stack:
         stack.callback(server.stop)
         if phase == "send":
@@ -141,5 +144,5 @@ def test_deadline_holds_while_the_connection_is_deaf(
         text = "cheap" + "x" * 60_000
         with proxy.deaf(), at_most(0.35), pytest.raises(errors.QueryCanceled, match="did not answer in time"):
             value(connection, "select classify_motive(%s)", text)
-        settings(deadline_ms=3000)
+        settings(deadline_ms=20_000)
         assert value(connection, "select classify_motive('cheap')") == "price_value"

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import socket
 import stat
 import threading
 from pathlib import Path
@@ -30,9 +31,9 @@ def test_sigterm_lets_calls_in_flight_finish_and_refuses_later_ones(run_sidecar:
     told = _watch_health(sidecar.channel())
     stub = sidecar.stub()
     call = stub.Classify.future(pb.ClassifyRequest(texts=_different_texts(1000)), timeout=60)
-    wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held > 0, 10, "the call to be in flight")
+    wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held > 0, 30, "the call to be in flight")
     sidecar.terminate()
-    wait_until(lambda: told, lambda seen: seen[-1:] == [NOT_SERVING], 10, "health to say NOT_SERVING")
+    wait_until(lambda: told, lambda seen: seen[-1:] == [NOT_SERVING], 30, "health to say NOT_SERVING")
     assert not call.done(), "the model is too fast for this test"
     with pytest.raises(grpc.RpcError) as refused:
         stub.Classify(pb.ClassifyRequest(texts=["cheap"]), timeout=5)
@@ -53,7 +54,7 @@ def _watch_health(channel: grpc.Channel) -> list[int]:
                 told.append(answer.status)
 
     threading.Thread(target=read, daemon=True).start()
-    wait_until(lambda: told, lambda seen: bool(seen), 10, "the first word of health")
+    wait_until(lambda: told, lambda seen: bool(seen), 30, "the first word of health")
     return told
 
 
@@ -62,7 +63,7 @@ def test_calls_that_outlast_the_grace_are_ended(run_sidecar: RunSidecar, tmp_pat
     slow = write_tiny_model(tmp_path / "slow", work=300)
     sidecar = run_sidecar(f"onnx:{slow}", metrics=True, flags=["--drain-grace-s", "0.2"]).wait_serving()
     call = sidecar.stub().Classify.future(pb.ClassifyRequest(texts=_different_texts(10_000)), timeout=60)
-    wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held > 0, 10, "the call to be in flight")
+    wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held > 0, 30, "the call to be in flight")
     sidecar.terminate()
     assert call.exception(timeout=30) is not None
     assert sidecar.wait() == 0, sidecar.log()
@@ -127,4 +128,13 @@ def test_a_setting_that_cannot_be_used_is_refused_with_a_sentence(
     sidecar = run_sidecar(f"onnx:{tiny_repository}", listen="0.0.0.0:0")
     assert sidecar.wait() == 1
     assert "would be open to other machines without TLS" in sidecar.log()
+    assert "Traceback" not in sidecar.log()
+
+
+def test_a_port_that_is_taken_is_named_with_the_remedy(run_sidecar: RunSidecar, tiny_repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        sidecar = run_sidecar(f"onnx:{tiny_repository}", listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        assert sidecar.wait() == 1
+    assert "cannot listen on 127.0.0.1" in sidecar.log()
+    assert "Choose another" in sidecar.log()
     assert "Traceback" not in sidecar.log()

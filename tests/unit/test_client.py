@@ -60,14 +60,16 @@ def test_an_answer_comes_in_order(fake: FakeSidecar) -> None:
 def test_a_cancel_passes_through_and_the_sidecar_is_told(fake: FakeSidecar) -> None:
     with fake.hang(), pytest.raises(Interrupted):
         ask(fake, "cheap", plpy=Plpy(interrupt_at=2))
-    assert fake.cancelled.wait(5)
+    assert fake.cancelled.wait(30)
 
 
 def test_a_fast_answer_does_not_wait_for_the_next_look(fake: FakeSidecar) -> None:
-    plpy = Plpy()
-    for _ in range(20):
+    looks = []
+    for _ in range(50):
+        plpy = Plpy()
         ask(fake, "cheap", plpy=plpy)
-    assert plpy.chances < 20
+        looks.append(plpy.chances)
+    assert min(looks) == 0
 
 
 def test_a_fault_is_a_value(fake: FakeSidecar) -> None:
