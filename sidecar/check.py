@@ -4,7 +4,8 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -12,9 +13,12 @@ from psycopg import sql
 from sidecar import __version__
 from sidecar.errors import ConfigError, MotiveError
 from sidecar.install import find_tree, installed_version, tree_of_dsn
-from sidecar.postgres_tree import PostgresTree
+from sidecar.postgres_tree import SUPPORTED, PostgresTree
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+TOO_OLD = timedelta(minutes=1)
+"""A row that has waited longer for its annotation says that no worker comes."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +49,35 @@ def check(dsn: str | None = None, *, pg_config: str | None = None, say: Callable
 def findings(dsn: str | None, pg_config: str | None) -> Iterator[Finding]:
     """The lines of the page; ends at the first one without which the next make no sense."""
     yield Finding("pg_motive", True, __version__)
-    try:
-        tree = tree_of_dsn(dsn) if dsn and not pg_config else find_tree(pg_config)
-    except MotiveError as error:
-        yield Finding("server", False, error.message, error.hint)
-        return
-    yield Finding("server", True, f"PostgreSQL {tree.version} in {tree.bindir}")
-    yield from _files(tree)
     if dsn is None:
+        yield from _server(lambda: find_tree(pg_config))
         yield Finding("database", True, "not looked at; name one with --dsn")
         return
     try:
         with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as connection:
+            if _exists(connection, "motive.version"):
+                yield from _managed(connection)
+                return
+            if pg_config or _superuser(connection):
+                yield from _server(lambda: find_tree(pg_config) if pg_config else tree_of_dsn(dsn))
+            else:
+                yield Finding("server", True, f"PostgreSQL {_version(connection)}; its files only a superuser may see")
             yield from _database(connection)
     except psycopg.Error as error:
         yield Finding("database", False, _sentence(error), "Correct --dsn, or start the server.")
+
+
+def _server(find: Callable[[], PostgresTree]) -> Iterator[Finding]:
+    try:
+        tree = find()
+    except MotiveError as error:
+        yield Finding("server", False, error.message, error.hint)
+        return
+    if tree.major in SUPPORTED:
+        yield Finding("server", True, f"PostgreSQL {tree.version} in {tree.bindir}")
+    else:
+        yield Finding("server", False, f"PostgreSQL {tree.version} is not supported", "Use PostgreSQL 15 to 18.")
+    yield from _files(tree)
 
 
 def _files(tree: PostgresTree) -> Iterator[Finding]:
@@ -92,8 +110,12 @@ def _database(connection: Connection) -> Iterator[Finding]:
     else:
         yield Finding("extension", True, f"{version} in database {connection.info.dbname}, schema {home}")
     try:
-        yield from _sidecar(connection)
+        if _may_read(connection, "motive.call_terms"):
+            yield from _sidecar(connection)
+        else:
+            yield Finding("sidecar", True, "not looked at: only the extension's owner may read its settings")
         yield from _answer(connection, home)
+        yield from _annotation(connection)
     except psycopg.Error as error:
         yield Finding("answer", False, _sentence(error), error.diag.message_hint or "")
 
@@ -131,6 +153,67 @@ def _answer(connection: Connection, home: str) -> Iterator[Finding]:
     query = sql.SQL("select {}.classify_motive(%s)").format(sql.Identifier(home))
     row = connection.execute(query, [text]).fetchone()
     yield Finding("answer", True, f"{text!r} is {row[0] if row else None}")
+
+
+def _annotation(connection: Connection) -> Iterator[Finding]:
+    """What the attached columns that this user may read are like."""
+    if not _may_read(connection, "motive.status"):
+        return
+    rows = connection.execute(
+        "select target::text, text_column, waiting, oldest, failed, obstacle, uncovered_partitions from motive.status"
+    ).fetchall()
+    if not rows:
+        yield Finding("annotation", True, "no column is attached; see motive.attach()")
+    for target, column, waiting, oldest, failed, obstacle, uncovered in rows:
+        text = f"{target}.{column}: {waiting} rows waiting, {failed} retired"
+        if obstacle:
+            yield Finding("annotation", False, f"{text}; {obstacle}", "Mend this, then motive.backfill().")
+        elif uncovered:
+            remedy = f"select motive.attach('{target}', '{column}'); select motive.backfill('{target}', '{column}');"
+            yield Finding("annotation", False, f"{text}; partitions came after attach", remedy)
+        elif oldest is not None and oldest > TOO_OLD:
+            waited = f"{text}, the first since {oldest.total_seconds():.0f} s"
+            yield Finding(
+                "annotation", False, waited, "Run motive worker --dsn DSN, or look into its log."
+            )
+        else:
+            yield Finding("annotation", True, text + (": see motive.failures" if failed else ""))
+
+
+def _managed(connection: Connection) -> Iterator[Finding]:
+    """A database with the plain script: no files, no direct calls."""
+    yield Finding("server", True, f"PostgreSQL {_version(connection)}, pg_motive without PL/Python")
+    row = connection.execute("select version from motive.version order by installed_at desc limit 1").fetchone()
+    version = row[0] if row else None
+    remedy = "" if version == __version__ else "motive install --without-plpython --dsn DSN"
+    text = f"{version} in database {connection.info.dbname}: queued annotation only"
+    yield Finding("schema", not remedy, text, remedy)
+    yield from _annotation(connection)
+
+
+def _exists(connection: Connection, relation: str) -> bool:
+    return _truth(connection, "select pg_catalog.to_regclass(%s) is not null", relation)
+
+
+def _may_read(connection: Connection, relation: str) -> bool:
+    return _truth(
+        connection,
+        "select pg_catalog.has_schema_privilege('motive', 'usage') and pg_catalog.has_table_privilege(%s, 'select')",
+        relation,
+    )
+
+
+def _superuser(connection: Connection) -> bool:
+    return _truth(connection, "select rolsuper from pg_catalog.pg_roles where rolname = %s", connection.info.user)
+
+
+def _truth(connection: Connection, query: LiteralString, argument: str) -> bool:
+    row = connection.execute(query, [argument]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _version(connection: Connection) -> str:
+    return connection.info.parameter_status("server_version") or "of an unknown version"
 
 
 def _sentence(error: psycopg.Error) -> str:

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -91,10 +91,15 @@ def open_rows(path: str) -> Rows:
     return Rows(io.StringIO(text, newline=""), is_csv)
 
 
-def classify_file(path: str, engine: Engine, output: TextIO = sys.stdout, errors: TextIO = sys.stderr) -> int:
-    """Classifies every row of `path`; returns 0, or 1 when a line could not be read or a text not classified."""
+def classify_file(
+    path: str, engine: Callable[[], Engine], output: TextIO = sys.stdout, errors: TextIO = sys.stderr
+) -> int:
+    """Classifies every row of `path`; returns 0, or 1 when a line could not be read or a text not classified.
+
+    `engine` is called once the file is open: loading a model takes seconds, a missing file none.
+    """
     rows = open_rows(path)
-    failed = asyncio.run(_classify(rows, engine, output, errors))
+    failed = asyncio.run(_classify(rows, engine(), output, errors))
     for problem in rows.problems:
         print(f"motive: {path}: {problem}", file=errors)
     return 1 if failed or rows.problems else 0

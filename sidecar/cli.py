@@ -3,14 +3,15 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from sidecar import __version__
 from sidecar.config import KINDS, Settings
-from sidecar.errors import MotiveError
+from sidecar.errors import ConfigError, MotiveError
 from sidecar.release_cli import add_release
 from sidecar.triton_cli import add_triton
 from sidecar.worker.cli import add_worker
@@ -41,11 +42,15 @@ def _add_serve(commands: Commands) -> None:
 
 def _classify(arguments: argparse.Namespace) -> int:
     from sidecar.classify_file import classify_file
+    from sidecar.engines import Engine
     from sidecar.engines.open import open_engine
     from sidecar.released import released_model
 
-    engine = arguments.engine or f"onnx:{released_model()}"
-    return classify_file(arguments.file, open_engine(Settings(listen="127.0.0.1:0", engine=engine)))
+    def engine() -> Engine:
+        url = arguments.engine or f"onnx:{released_model()}"
+        return open_engine(Settings(listen="127.0.0.1:0", engine=url))
+
+    return classify_file(arguments.file, engine)
 
 
 def _add_classify(commands: Commands) -> None:
@@ -63,8 +68,24 @@ def _server_flags(parser: argparse.ArgumentParser) -> None:
 def _install(arguments: argparse.Namespace) -> int:
     from sidecar.install import find_tree, install, uninstall
 
+    if arguments.without_plpython:
+        return _install_managed(arguments)
     act = install if arguments.command == "install" else uninstall
     act(find_tree(arguments.pg_config, arguments.dsn), dry_run=arguments.dry_run)
+    return 0
+
+
+def _install_managed(arguments: argparse.Namespace) -> int:
+    from sidecar.managed import install_managed, managed_script, uninstall_managed
+
+    if not arguments.dsn:
+        raise ConfigError("--without-plpython needs a database", "Name it with --dsn, as its owner.")
+    if arguments.dry_run and arguments.command == "install":
+        print(managed_script(), end="")
+    elif arguments.dry_run:
+        print("would drop schema motive and what was made with it; annotated tables keep their columns")
+    else:
+        (install_managed if arguments.command == "install" else uninstall_managed)(arguments.dsn)
     return 0
 
 
@@ -76,23 +97,56 @@ def _add_install(commands: Commands) -> None:
         parser = commands.add_parser(name, help=text)
         _server_flags(parser)
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        parser.add_argument(
+            "--without-plpython",
+            action="store_true",
+            help="into the database at --dsn alone, as its owner: queued annotation only, for managed services",
+        )
         parser.set_defaults(run=_install, command=name)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from sidecar.check import check
+
+    return check(arguments.dsn, pg_config=arguments.pg_config)
+
+
+def _add_check(commands: Commands) -> None:
+    parser = commands.add_parser("check", help="say on one page what works and what does not, with the remedy")
+    parser.add_argument("--dsn", help="connection string of a database with the extension, as its owner")
+    parser.add_argument("--pg-config", metavar="PATH", help="pg_config of the server; the newest found by default")
+    parser.set_defaults(run=_check)
 
 
 def _build(arguments: argparse.Namespace) -> int:
     from sidecar.build import build_variant
     from sidecar.released import SOURCE
 
-    repository = build_variant(Path(arguments.source or SOURCE), arguments.variant, Path(arguments.to))
+    with _named_faults():
+        repository = build_variant(Path(arguments.source or SOURCE), arguments.variant, Path(arguments.to))
     print(f"{repository.model_version} is in {repository.path}")
     return 0
+
+
+@contextmanager
+def _named_faults() -> Iterator[None]:
+    """A model repository that cannot be read or written, as one sentence."""
+    from sidecar.repository import RepositoryError, TaxonomyError
+
+    try:
+        yield
+    except (RepositoryError, TaxonomyError) as error:
+        raise ConfigError(str(error), "Name the directory of a model repository.") from None
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}", "Mend this, and run the command again.") from None
 
 
 def _show(arguments: argparse.Namespace) -> int:
     from sidecar.released import SOURCE
     from sidecar.repository import open_repository
 
-    repository = open_repository(Path(arguments.source or SOURCE))
+    with _named_faults():
+        repository = open_repository(Path(arguments.source or SOURCE))
     print(repository.model_version)
     print(f"base       {repository.manifest.base}")
     print(f"variant    {repository.manifest.variant}")
@@ -127,12 +181,18 @@ def _demo(arguments: argparse.Namespace) -> int:
     return action()
 
 
+_COMMANDS: tuple[Callable[[Commands], None], ...] = (
+    *(_add_serve, add_worker, _add_install, _add_check, _add_classify),
+    *(_add_model, add_triton, add_release, _add_demo),
+)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     result = argparse.ArgumentParser(prog="motive", description="Why do people buy? Purchase motives in PostgreSQL.")
     result.add_argument("--version", action="version", version=f"pg_motive {__version__}")
     commands = result.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_serve, add_worker, _add_install, _add_classify, _add_model, add_triton, add_release, _add_demo):
+    for add in _COMMANDS:
         add(commands)
     return result
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,8 @@ def test_answers_come_in_order_and_a_bad_text_carries_its_own_error(tmp_path: Pa
     texts = ["hello", "", "x" * 70_000, "你好"]
     source.write_text("".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(texts)))
     output = io.StringIO()
-    status = classify_file(str(source), OnnxEngine(open_repository(tiny_repository), threads=1), output, io.StringIO())
+    engine = partial(OnnxEngine, open_repository(tiny_repository), threads=1)
+    status = classify_file(str(source), engine, output, io.StringIO())
     answers = [json.loads(line) for line in output.getvalue().splitlines()]
     assert [answer["id"] for answer in answers] == [0, 1, 2, 3]
     assert answers[1] == {"id": 1, "motives": [], "confidence": 1.0}
