@@ -2,6 +2,7 @@
 
 import psycopg
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sidecar.demo.servers import start_worker
@@ -22,7 +23,7 @@ def show_live(state: DemoState, connection: psycopg.Connection, console: Console
     copied = _annotated(connection)
     table = Table(box=None, show_header=False, padding=(0, 2))
     for body, motive, confidence in connection.execute(statement("arrived").encode()):
-        table.add_row(body, f"[bold]{motive}[/bold]", str(confidence))
+        table.add_row(escape(body), f"[bold]{motive}[/bold]", str(confidence))
     console.print(table)
     console.print(f"   3 rows by INSERT annotated after {inserted:.2f} s, {COPIED} by COPY after {copied:.2f} s")
     _kill(state, connection, console)
@@ -35,13 +36,11 @@ def _annotated(connection: psycopg.Connection) -> float:
 def _kill(state: DemoState, connection: psycopg.Connection, console: Console) -> None:
     before = _count(connection, "total")
     connection.execute(statement("flood").encode())
+    rows = _count(connection, "total") - before
     wait_until(lambda: bool(_count(connection, "claimed")), 30, "the worker's claim")
     kill_process(state.worker_pid)
     left = _count(connection, "waiting")
-    console.print(
-        f"   {_count(connection, 'total') - before} more rows, and [bold]kill -9[/bold] for the worker "
-        f"while it holds some of them: {left} are not annotated yet"
-    )
+    console.print(f"   {rows} more rows; [bold]kill -9[/bold] for the worker that holds them: {left} are still waiting")
     start_worker(state)
     took = _annotated(connection)
     total, waiting = _count(connection, "total"), _count(connection, "waiting")

@@ -35,7 +35,7 @@ def start() -> int:
     """`motive demo start`: starts what is not running, annotates the samples and shows them."""
     state = _own_state()
     started = time.monotonic()
-    console.print(f"[dim]The demo lives in {state.path} (about 300 MB); make stop removes it.[/dim]")
+    console.print(f"[dim]The demo lives in {state.path} (about 300 MB); make stop removes it.[/dim]", soft_wrap=True)
     with _explained(state):
         if not (state.path / "ready").exists():
             _create(state)
@@ -48,7 +48,7 @@ def start() -> int:
             show(connection, console)
             show_live(state, connection, console)
     console.print(f"\nReady after {time.monotonic() - started:.0f} s; PostgreSQL, sidecar and worker go on running.")
-    console.print(_NEXT)
+    console.print(_NEXT, soft_wrap=True)
     return 0
 
 

@@ -6,11 +6,15 @@ from importlib.resources import files
 from itertools import cycle
 
 import psycopg
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-BAR = 30
+WIDE = 110
+"""Columns of a terminal from which there is room for all of a row's motives."""
+BAR = 24
 LOOKS = (("█", "green"), ("▓", "magenta"), ("▒", "cyan"), ("░", "yellow"))
 """Mark and colour of each group of motives, the most frequent group first."""
 
@@ -33,25 +37,25 @@ def show(connection: psycopg.Connection, console: Console) -> None:
 
 
 def _rows(connection: psycopg.Connection, console: Console) -> None:
+    wide = console.width >= WIDE
     table = Table(title="select kind, body, motive, motive_confidence, motives from shop.texts", title_justify="left")
-    for column, options in (
-        ("kind", {"style": "dim"}),
-        ("body", {"ratio": 1, "overflow": "ellipsis", "no_wrap": True}),
-        ("motive", {"style": "bold", "no_wrap": True}),
-        ("confidence", {"justify": "right"}),
-        ("further motives", {"style": "dim", "no_wrap": True}),
-    ):
-        table.add_column(column, **options)
+    table.box, table.expand = SIMPLE_HEAD, True
+    table.add_column("kind", style="dim", min_width=6)
+    table.add_column("body", ratio=1, overflow="ellipsis", no_wrap=True)
+    table.add_column("motive", style="bold", min_width=15)
+    table.add_column("conf.", justify="right", min_width=5)
+    if wide:
+        table.add_column("further motives", style="dim", min_width=26, overflow="ellipsis", no_wrap=True)
     for kind, body, motive, confidence, others in connection.execute(statement("rows").encode()):
-        style = "dim" if motive == "unknown" else ""
-        table.add_row(kind, body, motive or "(waiting)", str(confidence or ""), others or "", style=style)
+        cells = (kind, body, motive or "(waiting)", str(confidence or ""), *((others or "",) if wide else ()))
+        table.add_row(*map(escape, cells), style="dim" if motive == "unknown" else "")
     console.print(table)
 
 
 def _explanation(connection: psycopg.Connection, console: Console) -> None:
     console.print("\n[bold]Why?[/bold]  " + " ".join(statement("explain").split()))
     for motive, evidence, weight in connection.execute(statement("explain").encode()):
-        console.print(f"   {motive}: “{evidence}” carries {weight}")
+        console.print(f"   {motive}: “{escape(evidence)}” carries {weight}")
 
 
 def _shares(connection: psycopg.Connection, console: Console) -> None:
@@ -64,14 +68,15 @@ def _shares(connection: psycopg.Connection, console: Console) -> None:
     table = Table(
         title="\nWhy people buy, by category: shares of the texts with a motive", title_justify="left", box=None
     )
-    table.add_column("category", no_wrap=True)
-    table.add_column("texts", justify="right")
-    table.add_column("", width=BAR, no_wrap=True)
-    table.add_column("most frequent", style="dim", ratio=1, overflow="ellipsis", no_wrap=True)
+    table.add_column("category", no_wrap=True, min_width=max(map(len, ["category", *shares])))
+    table.add_column("texts", justify="right", no_wrap=True)
+    table.add_column("", min_width=BAR, no_wrap=True)
+    table.add_column("most frequent", style="dim", ratio=1)
+    named = 3 if console.width >= WIDE else 2
     for category, found in sorted(shares.items()):
         total = sum(count for _, _, count in found)
         by_group = [sum(count for group, _, count in found if group == one) for one in groups]
-        first = ", ".join(f"{motive} {count / total:.0%}" for _, motive, count in found[:3])
+        first = ", ".join(f"{motive} {count / total:.0%}" for _, motive, count in found[:named])
         table.add_row(category, str(total), bar(by_group, [looks[group] for group in groups]), first)
     console.print(table)
     console.print(Text.assemble("  ", *((f"{mark} {group}   ", style) for group, (mark, style) in looks.items())))
