@@ -35,6 +35,7 @@ class ModelSwitch:
         self._path = resolve(self._url.path)
         self._refused: Path | None = None
         self._switching: asyncio.Task[None] | None = None
+        self._trying: Path | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self.error = ""
         """Why the newest release is not the one served; empty where it is."""
@@ -66,10 +67,16 @@ class ModelSwitch:
         except (MotiveError, OSError) as error:
             self.error = str(error)
             return
+        if self._switching is not None and not self._switching.done():
+            if path == self._trying:
+                return
+            # Another release, or the old one again: what is being tried is not wanted any more.
+            self._switching.cancel()
+            await asyncio.gather(self._switching, return_exceptions=True)
         if path == self._path:
             self.error, self._refused = "", None
-        elif path != self._refused and (self._switching is None or self._switching.done()):
-            self._refused = None
+        elif path != self._refused:
+            self._refused, self._trying = None, path
             self._switching = asyncio.create_task(self._switch(path))
 
     async def _switch(self, path: Path) -> None:
@@ -81,20 +88,21 @@ class ModelSwitch:
         except (UnavailableError, DeadlineError) as error:
             # Triton may still be loading it: the next look tries again.
             self.error = f"{path.name} is not served yet: {error.message}"
+            self._metrics.switch_failures.inc()
         except MotiveError as error:
             self._refused = path
             self.error = f"{path.name} is refused: {error.message}"
+            self._metrics.switch_failures.inc()
             log.error("release %s", self.error)
         else:
-            self._retire(self.current)
-            self.current, self._path, self.error = candidate, path, ""
+            candidate, self.current = self.current, candidate
+            self._path, self.error = path, ""
             self._show()
             self._metrics.switches.inc()
-            log.info("serving %s", candidate.repository.model_version)
-            return
-        self._metrics.switch_failures.inc()
-        if candidate is not None:
-            self._retire(candidate)
+            log.info("serving %s", self.current.repository.model_version)
+        finally:
+            if candidate is not None:
+                self._retire(candidate)
 
     async def _try(self, candidate: Classifier) -> None:
         end = time.monotonic() + TRIAL_S

@@ -92,19 +92,16 @@ def roll_back(
 
 def listing(directory: Path) -> list[tuple[str, str]]:
     """Every release in `directory` as (model version, "current", "previous" or "")."""
-    marks = {}
-    for mark in (releases.PREVIOUS, releases.CURRENT):
-        link = directory / mark
-        if link.is_symlink():
-            marks[link.readlink().name] = mark
+    links = releases.links(directory)
+    marks = {Path(links.previous or "").name: releases.PREVIOUS, Path(links.current or "").name: releases.CURRENT}
     homes = sorted((directory / releases.RELEASES).glob("[!.]*"))
     return [(_opened(home, verify=False).model_version, marks.get(home.name, "")) for home in homes]
 
 
 def prune(directory: Path) -> list[str]:
     """Removes every release but the current and the previous one; returns their names."""
-    links = [link for mark in (releases.CURRENT, releases.PREVIOUS) if (link := directory / mark).is_symlink()]
-    kept = {link.readlink().name for link in links}
+    links = releases.links(directory)
+    kept = {Path(target).name for target in (links.current, links.previous) if target is not None}
     if not kept:
         raise ConfigError(f"{directory} has no current release", "Release a model first.")
     removed = [home for home in sorted((directory / releases.RELEASES).glob("[!.]*")) if home.name not in kept]
@@ -155,16 +152,15 @@ def _copy(source: Path, draft: Path) -> None:
 def _switch(
     directory: Path, name: str, version: str, sidecars: Sidecars, wait_s: float, say: Callable[[str], None]
 ) -> None:
-    before = releases.resolve(directory).name if (directory / releases.CURRENT).is_symlink() else ""
+    before = releases.links(directory)
     releases.activate(directory, name)
     try:
         for target in sidecars.targets:
             _wait(sidecars, target, version, wait_s)
             say(f"{target} serves {version}")
     except (UnavailableError, InternalError):
-        if before and before != name:
-            releases.activate(directory, before)
-            say(f"switched back to {before}")
+        releases.restore(directory, before)
+        say("switched back to what was served before")
         raise
     if not sidecars.targets:
         say("switched; each sidecar follows within seconds, or says in motive check why it does not")

@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import ConfigError
@@ -21,6 +22,7 @@ from sidecar.repository import Repository
 
 CURRENT = "current"
 PREVIOUS = "previous"
+LINKS = (CURRENT, PREVIOUS)
 RELEASES = "releases"
 TRITON = "triton"
 
@@ -75,6 +77,29 @@ def activate(directory: Path, name: str) -> None:
     if current.is_symlink() and (before := os.readlink(current)) != f"{RELEASES}/{name}":
         _link(directory / PREVIOUS, before)
     _link(current, f"{RELEASES}/{name}")
+
+
+@dataclass(frozen=True)
+class Links:
+    """What `current` and `previous` lead to; None where there is no such link."""
+
+    current: str | None
+    previous: str | None
+
+
+def links(directory: Path) -> Links:
+    """The links as they are."""
+    current, before = (os.readlink(link) if (link := directory / name).is_symlink() else None for name in LINKS)
+    return Links(current, before)
+
+
+def restore(directory: Path, links: Links) -> None:
+    """Puts the links back to what they were."""
+    for name, target in zip(LINKS, (links.current, links.previous), strict=True):
+        if target is not None:
+            _link(directory / name, target)
+        else:
+            (directory / name).unlink(missing_ok=True)
 
 
 def previous(directory: Path) -> str:

@@ -1,4 +1,4 @@
-"""A model as Triton wants it: NAME/config.pbtxt, every setting with its reason, 1/model.onnx, and 1/model.py if need be.
+"""A model as Triton wants it: NAME/config.pbtxt, each setting with its reason, 1/model.onnx, 1/model.py if need be.
 
 The config is made from the model repository, so that names, shapes and the digest always agree with what the sidecar
 reads. Which backend runs it is the operator's choice:

@@ -1,0 +1,199 @@
+"""What a healthy Triton will not do, done by a fake: wrong answers, calls given up, queues that are full."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from sidecar.pb import motive_pb2 as pb
+from tests.fixtures.fake_triton import FakeTriton
+from tests.fixtures.sidecar_process import RunSidecar, SidecarProcess
+from tests.fixtures.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+INJECTION = b"'); drop table reviews; --"
+
+
+@pytest.fixture
+def sidecar(run_sidecar: RunSidecar, fake_triton: FakeTriton, tiny_repository: Path) -> SidecarProcess:
+    """A sidecar that asks the fake, one batch at a time, without a cache."""
+    engine = f"triton://{fake_triton.address}/motive?repository={tiny_repository}"
+    flags = ["--cache-texts", "0", "--triton-batches", "1"]
+    return run_sidecar(engine, metrics=True, flags=flags).wait_serving()
+
+
+def _ask(sidecar: SidecarProcess, **fields: Any) -> pb.ClassifyResponse:
+    response: pb.ClassifyResponse = sidecar.stub().Classify(pb.ClassifyRequest(**fields), timeout=20)
+    return response
+
+
+def _code(sidecar: SidecarProcess, text: str = "cheap") -> grpc.StatusCode:
+    with pytest.raises(grpc.RpcError) as failed:
+        _ask(sidecar, texts=[text])
+    code: grpc.StatusCode = failed.value.code()
+    return code
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none_are_an_error_of_that_text_alone(
+    number: float, sidecar: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    """F27 NaN and infinity never become a label."""
+
+    def infer(request: Any, _: Any) -> Any:
+        values = np.zeros((request.inputs[0].shape[0], fake_triton.outputs), dtype=np.float32)
+        values[:, -1] = 3.0
+        values[0, 0] = number
+        return fake_triton.answer(request, values=values)
+
+    with fake_triton.answering(infer):
+        results = _ask(sidecar, texts=["cheap", "gift"]).results
+    assert [one.error.reason for one in results] == [pb.TEXT_ERROR_REASON_NOT_FINITE, pb.TEXT_ERROR_REASON_UNSPECIFIED]
+    assert not results[0].motives
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shape": [7]},
+        {"shape": [1, 6], "raw": bytes(24)},
+        {"shape": [1, 8], "raw": bytes(32)},
+        {"shape": [2, 7], "raw": bytes(56)},
+        {"raw": b""},
+        {"raw": bytes(3)},
+        {"name": "something"},
+        {"datatype": "INT64", "raw": bytes(56)},
+        {"datatype": "BYTES", "shape": [1, 1], "raw": len(INJECTION).to_bytes(4, "little") + INJECTION},
+        {"datatype": "BYTES", "shape": [1, 7], "raw": (2**20).to_bytes(4, "little") + b"x" * 2**20},
+        {"datatype": "NONSENSE"},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_an_answer_of_another_form_is_internal_and_says_nothing_of_its_content(
+    changes: dict[str, Any], sidecar: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    """F27, F58 wrong shapes, an extra label, a missing output, texts instead of numbers: INTERNAL, never a label."""
+    with fake_triton.answering(lambda request, _: fake_triton.answer(request, **changes)):
+        assert _code(sidecar) == grpc.StatusCode.INTERNAL
+    assert "drop table" not in sidecar.log()
+    wait_until(
+        lambda: sidecar.stub().Classify.future(pb.ClassifyRequest(texts=["x"]), timeout=20).exception(),
+        lambda error: error is None,
+        20,
+        "right answers to be taken again",
+    )
+
+
+def test_what_triton_says_of_a_fault_does_not_reach_the_caller(
+    sidecar: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    """F58 its message may hold anything; the caller gets our sentence and a request id."""
+
+    def infer(request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNKNOWN, INJECTION.decode() + "cheap")
+
+    with fake_triton.answering(infer), pytest.raises(grpc.RpcError) as failed:
+        _ask(sidecar, texts=["cheap"])
+    assert failed.value.code() == grpc.StatusCode.INTERNAL
+    said = failed.value.details() or ""
+    assert "request id" in said
+    assert "drop table" not in said + sidecar.log()
+
+
+def test_a_caller_that_gives_up_frees_the_slot_and_its_request_in_triton(
+    sidecar: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    """F16 the request is cancelled in Triton, and the one slot there is goes to the next caller."""
+    with fake_triton.hang():
+        call = sidecar.stub().Classify.future(pb.ClassifyRequest(texts=["cheap"]), timeout=60)
+        assert fake_triton.waiting.wait(20)
+        call.cancel()
+        assert fake_triton.cancelled.wait(20)
+        fake_triton.infer = lambda request, _: fake_triton.answer(request)
+        assert len(_ask(sidecar, texts=["gift"]).results) == 1
+    assert sidecar.metric("motive_held_texts") == 0
+
+
+def test_a_batch_goes_on_while_one_of_its_callers_still_waits(sidecar: SidecarProcess, fake_triton: FakeTriton) -> None:
+    """F16 giving up is one caller's own affair."""
+    with fake_triton.hang():
+        first = sidecar.stub().Classify.future(pb.ClassifyRequest(texts=["cheap"]), timeout=60)
+        assert fake_triton.waiting.wait(20)
+        stub = sidecar.stub()
+        shared = [stub.Classify.future(pb.ClassifyRequest(texts=[text]), timeout=60) for text in ("gift", "slow")]
+        wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held == 3, 20, "three texts to be held")
+        fake_triton.waiting.clear()
+        first.cancel()
+        assert fake_triton.waiting.wait(20), "the two that waited share the next batch"
+        fake_triton.cancelled.clear()
+        shared[0].cancel()
+        wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held == 1, 20, "one to have left")
+        assert not fake_triton.cancelled.is_set()
+    assert len(shared[1].result(timeout=20).results) == 1
+    assert len(fake_triton.requests) == 2
+
+
+def test_deadline_priority_and_id_are_passed_on(sidecar: SidecarProcess, fake_triton: FakeTriton) -> None:
+    """Triton's own queue lets go of a request before its caller does; 1 is the highest priority."""
+    fake_triton.deadlines.clear()
+    fake_triton.requests.clear()
+    stub = sidecar.stub()
+    metadata = (("x-request-id", "abc-1"),)
+    for priority in (pb.PRIORITY_INTERACTIVE, pb.PRIORITY_BACKFILL):
+        stub.Classify(pb.ClassifyRequest(texts=["cheap"], priority=priority), timeout=10, metadata=metadata)
+    assert [
+        one.parameters["priority"].uint64_param or one.parameters["priority"].int64_param
+        for one in fake_triton.requests
+    ] == [1, 2]
+    assert [one.id for one in fake_triton.requests] == ["abc-1", "abc-1"]
+    assert all(0 < seconds < 11 for seconds in fake_triton.deadlines)
+    assert all(0 < one.parameters["timeout"].int64_param < 10_000_000 for one in fake_triton.requests)
+
+
+def test_a_full_queue_in_triton_is_overload_and_opens_no_breaker(
+    sidecar: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    """F15 the message is Triton's own; a worker backs off, and nobody stops asking."""
+
+    def infer(request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+
+    with fake_triton.answering(infer):
+        assert {_code(sidecar, f"cheap {number}") for number in range(5)} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert len(_ask(sidecar, texts=["gift"]).results) == 1
+
+
+def test_failures_in_a_row_open_the_breaker_which_closes_by_itself(
+    sidecar: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    def infer(request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNKNOWN, "out of memory")
+
+    stub = sidecar.stub()
+    with fake_triton.answering(infer):
+        wait_until(lambda: _code(sidecar), lambda code: code == grpc.StatusCode.UNAVAILABLE, 20, "the breaker to open")
+        backend = stub.GetModel(pb.GetModelRequest(), timeout=10).backends[0]
+        assert backend.breaker in (pb.BREAKER_STATE_OPEN, pb.BREAKER_STATE_HALF_OPEN)
+        assert "UNKNOWN" in backend.reason
+        assert "memory" not in backend.reason
+    wait_until(
+        lambda: stub.Classify.future(pb.ClassifyRequest(texts=["x"]), timeout=20).exception(),
+        lambda error: error is None,
+        30,
+        "the breaker to close",
+    )
+    assert stub.GetModel(pb.GetModelRequest(), timeout=10).backends[0].breaker == pb.BREAKER_STATE_CLOSED
+
+
+def test_a_model_that_triton_has_not_loaded_is_asked_for_and_used_once_it_is_there(
+    run_sidecar: RunSidecar, fake_triton: FakeTriton, tiny_repository: Path
+) -> None:
+    """F17 a Triton that was restarted has no model until somebody asks for it."""
+    fake_triton.ready = False
+    sidecar = run_sidecar(f"triton://{fake_triton.address}/motive?repository={tiny_repository}")
+    wait_until(lambda: fake_triton.loads, lambda loads: loads > 0, 60, "the model to be asked for")
+    fake_triton.ready = True
+    sidecar.wait_serving()
