@@ -4,130 +4,102 @@ The model may come from any framework (TensorFlow through tf2onnx, PyTorch, scik
 token ids and an attention mask, perhaps token types, and gives one row of logits per text.
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, compose, helper
+from tokenizers import Tokenizer
 
-from sidecar.repository import Calibration, Tokens, read_taxonomy
-from trainer.answer import open_model
+from sidecar.repository import Calibration, Taxonomy, Tokens, read_taxonomy
 from trainer.calibrate import fit_calibration
 from trainer.errors import TrainerError
+from trainer.foreign_onnx import load, wrapped
+from trainer.predict import Infer, onnx_infer, predict, token_ids
 from trainer.repository import Contents, write_repository
-from trainer.texts import Example
+from trainer.texts import Example, check_labels, without_label
 from trainer.train import targets
 
-IDS = ("input_ids", "input_word_ids", "ids", "input")
-MASK = ("attention_mask", "input_mask", "mask")
-TYPES = ("token_type_ids", "segment_ids", "input_type_ids")
 PROBES = ("a plain text", "另一段文字", "a rather longer text than the first, to see whether padding changes anything")
+TOLERANCE = 1e-3
 
 
 def adopt(
-    onnx_path: Path, tokenizer: Path, taxonomy: Path, to: Path, *, name: str, version: str, window: int = 256,
-    pad_id: int = 0, prefix: str = "", labelled: Sequence[Example] = (),
+    onnx_path: Path, tokenizer_path: Path, taxonomy_path: Path, to: Path, *, name: str, version: str,
+    window: int = 256, pad_id: int = 0, prefix: str = "", labelled: Sequence[Example] = (),
 ) -> None:  # fmt: skip
     """Writes the repository `to`; with `labelled` texts it is calibrated on them, else logits go through the logistic.
 
-    Raises TrainerError where the model's inputs or outputs do not fit, or it cannot answer.
+    Raises TrainerError, and writes nothing, where the model's inputs or outputs do not fit, where it cannot answer, or
+    where a text's answer depends on what it is padded to.
     """
-    labels = read_taxonomy(taxonomy)
-    model = wrapped(load(onnx_path), len(labels.codes))
-    primary = outputs(model) == 2 * len(labels.codes) + 1
+    taxonomy = read_taxonomy(taxonomy_path)
+    model = wrapped(load(onnx_path), len(taxonomy.codes))
+    tokenizer = _tokenizer(tokenizer_path)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, f"{folder}/model.onnx")
+        infer = _engine(f"{folder}/model.onnx", onnx_path)
+        rows = token_ids(tokenizer, PROBES, window, prefix)
+        _probe(infer, rows, pad_id, onnx_path)
+        calibration = Calibration.plain(taxonomy.codes, primary=True)
+        if labelled:
+            texts = _labelled(labelled, taxonomy)
+            logits = predict(infer, token_ids(tokenizer, [e.text for e in texts], window, prefix), pad_id)
+            calibration = fit_calibration(taxonomy.codes, logits, targets(texts, taxonomy))
     contents = Contents(
         name=name,
         version=version,
         variant="source",
         base=onnx_path.stem,
-        taxonomy=taxonomy,
-        tokenizer=tokenizer,
-        calibration=Calibration.plain(labels.codes, primary=primary),
+        taxonomy=taxonomy_path,
+        tokenizer=tokenizer_path,
+        calibration=calibration,
         tokens=Tokens(window, max(1, window * 3 // 4), prefix, pad_id),
         card=f"# {name} {version}\n\nImported from `{onnx_path.name}`; see its makers for training and limits.\n",
     )
     write_repository(to, contents, lambda path: onnx.save(model, str(path)))
-    logits = open_model(to).logits(PROBES)
-    if not np.isfinite(logits).all():
-        raise TrainerError(f"{onnx_path} gives logits that are no numbers; export it again")
-    if labelled and primary:
-        held = open_model(to).logits([e.text for e in labelled])
-        fitted = fit_calibration(labels.codes, held, targets(labelled, labels))
-        write_repository(
-            to, Contents(**{**contents.__dict__, "calibration": fitted}), lambda p: onnx.save(model, str(p))
-        )
 
 
-def load(path: Path) -> ModelProto:
-    """Reads an ONNX file with its external data; raises TrainerError where it is none."""
+def _tokenizer(path: Path) -> Tokenizer:
     try:
-        return onnx.load(str(path))
-    except Exception as error:  # protobuf's decoder raises a class of its own
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises a bare Exception
+        raise TrainerError(f"{path} is no tokenizer.json ({error}); save one with tokenizer.save_pretrained") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _engine(path: str, given: Path) -> Infer:
+    try:
+        return onnx_infer(path)
+    except Exception as error:  # ONNX Runtime's classes share no base but Exception
+        raise TrainerError(f"ONNX Runtime cannot open {given}: {_first_line(error)}") from None
+
+
+def _probe(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> None:
+    """Raises TrainerError where the model fails, gives no numbers, or reads the padding."""
+    try:
+        together = predict(infer, rows, pad_id)
+        alone = np.concatenate([predict(infer, [row], pad_id) for row in rows])
+    except Exception as error:  # ONNX Runtime's classes share no base but Exception
         raise TrainerError(
-            f"{path} is no ONNX model ({type(error).__name__}); export one with torch.onnx or tf2onnx"
+            f"{given} cannot answer: {_first_line(error)}; does the tokenizer belong to the model?"
         ) from None
-
-
-def wrapped(model: ModelProto, labels: int) -> ModelProto:
-    """The model under our names and types: int64 input_ids, attention_mask -> float32 `logits`.
-
-    Other names are renamed; int32 inputs get a Cast in front; token types, where asked for, become zeros.
-    """
-    found = {
-        value.name: value for value in model.graph.input if value.name not in {t.name for t in model.graph.initializer}
-    }
-    ids, mask, types = (next((n for n in names if _bare(n, found)), None) for names in (IDS, MASK, TYPES))
-    if ids is None or len(found) - (mask is not None) - (types is not None) != 1:
-        raise TrainerError(f"the model's inputs are {', '.join(found)}; it should take {IDS[0]} and {MASK[0]}")
-    width = outputs(model)
-    if width not in (labels, labels + 1, 2 * labels + 1):
+    if not np.isfinite(together).all():
+        raise TrainerError(f"{given} gives logits that are no numbers; export it again")
+    if np.abs(together - alone).max() > TOLERANCE:
         raise TrainerError(
-            f"the model gives {width} numbers a text and the taxonomy has {labels} labels; mend one of them"
+            f"{given} answers a padded text otherwise; export it with its attention mask, or give --pad-id"
         )
-    core = compose.add_prefix(model, "core/")
-    graph = core.graph
-    casts, front = {}, []
-    for ours, theirs in (("input_ids", ids), ("attention_mask", mask), ("", types)):
-        if theirs is None:
-            continue
-        theirs = _bare(theirs, found) or theirs
-        kind = found[theirs].type.tensor_type.elem_type
-        if ours:
-            front.append(helper.make_node("Cast", [ours], ["core/" + theirs], to=kind))
-        else:
-            front.append(helper.make_node("Sub", ["input_ids", "input_ids"], ["motive/zeros"]))
-            front.append(helper.make_node("Cast", ["motive/zeros"], ["core/" + theirs], to=kind))
-        casts[theirs] = kind
-    result = graph.output[0].name
-    back = [helper.make_node("Cast", [result], ["motive/logits"], to=TensorProto.FLOAT)]
-    if width == labels + 1:  # one softmax with a class of its own for abstention: serve it as both heads
-        graph.initializer.append(helper.make_tensor("motive/from", TensorProto.INT64, [1], [0]))
-        graph.initializer.append(helper.make_tensor("motive/to", TensorProto.INT64, [1], [labels]))
-        graph.initializer.append(helper.make_tensor("motive/axis", TensorProto.INT64, [1], [1]))
-        back.append(
-            helper.make_node("Slice", ["motive/logits", "motive/from", "motive/to", "motive/axis"], ["motive/first"])
-        )
-        back.append(helper.make_node("Concat", ["motive/first", "motive/logits"], ["logits"], axis=1))
-        width = 2 * labels + 1
-    else:
-        back.append(helper.make_node("Identity", ["motive/logits"], ["logits"]))
-    nodes = [*front, *graph.node, *back]
-    del graph.node[:], graph.input[:], graph.output[:]
-    graph.node.extend(nodes)
-    for name in ("input_ids", "attention_mask"):
-        graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]))
-    graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", width]))
-    onnx.checker.check_model(core)
-    return core
 
 
-def _bare(name: str, found: object) -> str | None:
-    """The input called `name`, or `name:0` as TensorFlow writes it."""
-    return next((n for n in (name, name + ":0") if n in found), None)  # type: ignore[operator]
+def _labelled(examples: Sequence[Example], taxonomy: Taxonomy) -> list[Example]:
+    texts = [without_label(e, taxonomy.abstention.code) for e in examples]
+    check_labels(texts, taxonomy.codes)
+    return texts
 
 
-def outputs(model: ModelProto) -> int:
-    """How many numbers the model's first output has for a text; 0 where it does not say."""
-    dims = model.graph.output[0].type.tensor_type.shape.dim
-    return int(dims[-1].dim_value) if dims else 0
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

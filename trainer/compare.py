@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from math import comb
 
 from trainer.answer import Model
+from trainer.errors import TrainerError
 from trainer.scores import Judged, answered
-from trainer.texts import Example
+from trainer.texts import Example, without_label
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,18 @@ class Comparison:
         if self.p_value is not None:
             verdict = "a real difference" if self.p_value < 0.05 else "within chance"
             lines.append(f"{self.gained} now right, {self.lost} now wrong: {verdict} (McNemar p = {self.p_value:.3g}).")
+        lines += [f"  {a or abstention} -> {b or abstention}: {text[:100]!r}" for text, a, b in self.examples]
         return "\n".join(lines)
 
 
 def compare(old: Model, new: Model, examples: Sequence[Example], *, labelled: bool) -> Comparison:
-    """Runs both on `examples`; with `labelled`, judges the change by the labels."""
+    """Runs both on `examples`; with `labelled`, judges the change by the labels.
+
+    The models may name different labels. Raises TrainerError where there is no text.
+    """
+    if not examples:
+        raise TrainerError("there is no text to compare on; give a file of texts")
+    examples = [without_label(e, new.repository.taxonomy.abstention.code) for e in examples]
     texts = [e.text for e in examples]
     before, after = answered(examples, old.answers(texts)), answered(examples, new.answers(texts))
     pairs = list(zip(examples, before, after, strict=True))

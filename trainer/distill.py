@@ -37,7 +37,7 @@ def read_votes(path: Path, labels: int) -> Votes:
     """Reads what `write_votes` wrote; raises TrainerError where it is of another taxonomy."""
     votes = {}
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
             row = json.loads(line)
             votes[row["text"]] = (np.asarray(row["motives"], np.float32), np.asarray(row["primary"], np.float32))
     except (OSError, ValueError, KeyError) as error:

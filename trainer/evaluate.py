@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sidecar.repository import Taxonomy
+from sidecar.repository import Repository, Taxonomy
 from trainer import pictures
 from trainer.answer import Model
 from trainer.baselines import Baseline
@@ -14,8 +14,9 @@ from trainer.curve import verdict
 from trainer.errors import TrainerError
 from trainer.report import Section, html_report, table
 from trainer.scores import Judged, answered, bootstrap, by_slice, per_class, scores
-from trainer.texts import Example, check_labels
+from trainer.texts import Example, check_labels, without_label
 
+CARD = "MODEL_CARD.md"
 HEADINGS = ("n", "accuracy", "lenient", "macro_f1", "set_f1", "unknown_recall", "unknown_precision", "ece")
 
 
@@ -53,7 +54,7 @@ def evaluate(
     taxonomy = model.repository.taxonomy
     if not examples:
         raise TrainerError("there is no text to evaluate on; give a file of labelled texts")
-    plain = [without_abstention(e, taxonomy) for e in examples]
+    plain = [without_label(e, taxonomy.abstention.code) for e in examples]
     check_labels(plain, taxonomy.codes)
     texts = [e.text for e in plain]
     judged = answered(plain, model.answers(texts))
@@ -68,17 +69,13 @@ def evaluate(
     )
 
 
-def without_abstention(example: Example, taxonomy: Taxonomy) -> Example:
-    """The text with the abstention code taken out of its labels: none is how it is written here."""
-    motives = tuple(m for m in example.motives if m != taxonomy.abstention.code)
-    return Example(example.text, motives, example.lang, example.kind, example.source, example.group)
-
-
-def write_report(folder: Path, evaluation: Evaluation, taxonomy: Taxonomy) -> Path:
-    """Writes report.html, pictures inside, and figures.json into `folder`; returns the page's path."""
+def write_report(folder: Path, evaluation: Evaluation, repository: Repository) -> Path:
+    """Writes report.html, pictures inside, figures.json and MODEL_CARD.md into `folder`; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "report.html"
-    page.write_text(html_report(f"How good is {evaluation.model}?", sections(evaluation, taxonomy)), encoding="utf-8")
+    parts = sections(evaluation, repository.taxonomy)
+    page.write_text(html_report(f"How good is {evaluation.model}?", parts), encoding="utf-8")
+    (folder / CARD).write_text(evaluated_card(evaluation, repository.path / CARD), encoding="utf-8")
     figures = {
         "model": evaluation.model,
         "intervals": evaluation.intervals,
@@ -90,6 +87,29 @@ def write_report(folder: Path, evaluation: Evaluation, taxonomy: Taxonomy) -> Pa
     }
     (folder / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return page
+
+
+def evaluated_card(evaluation: Evaluation, exported: Path) -> str:
+    """The card that was exported with the model, with a chapter on what this evaluation found."""
+    card = exported.read_text(encoding="utf-8") if exported.is_file() else f"# {evaluation.model}\n"
+    every = evaluation.slices["all"]
+    figures = [
+        f"| {name} | {every[name]:.3f} | {low:.3f} to {high:.3f} |"
+        for name, (low, high) in evaluation.intervals.items()
+    ]
+    bias = [f"| {kind} | {f.swapped} | {f.flipped} | {f.shift:.3f} |" for kind, f in evaluation.bias.items()]
+    return "\n".join(
+        (
+            card.rstrip(),
+            f"\n## Evaluated on {every['n']:.0f} texts\n",
+            "| figure | value | 95 % interval |\n|---|---|---|",
+            *figures,
+            "\nWords swapped for their fellows of another gender, name, nationality or age:\n",
+            "| words | texts | answers flipped | mean shift of confidence |\n|---|---|---|---|",
+            *bias,
+            "",
+        )
+    )
 
 
 def sections(evaluation: Evaluation, taxonomy: Taxonomy) -> list[Section]:

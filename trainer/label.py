@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def read_journal(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """The votes already given; a last line cut off by a kill is left out."""
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):
             try:
                 row = json.loads(line)
             except ValueError:
@@ -144,7 +144,7 @@ def tally(example: Example, rows: Sequence[dict[str, Any] | None]) -> Proposal |
     rest = [code for code, n in counts.most_common() if 2 * n >= len(votes) and code != primary]
     motives = (primary, *rest) if primary else ()
     spent = [row["tokens"] for row in rows if row]
-    labelled = Example(example.text, motives, example.lang, example.kind, example.source or "proposed", example.group)
+    labelled = replace(example, motives=motives, source=example.source or "proposed")
     return Proposal(labelled, agreed / len(votes), len(votes), sum(t[0] for t in spent), sum(t[1] for t in spent))
 
 

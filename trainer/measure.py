@@ -9,8 +9,7 @@ from trainer.bases import load_base
 from trainer.config import read_config
 from trainer.curve import learning_curve
 from trainer.embed import embedder
-from trainer.evaluate import without_abstention
-from trainer.texts import Example
+from trainer.texts import Example, without_label
 from trainer.train import corpus_split
 
 Curve = list[tuple[int, dict[str, float]]]
@@ -34,5 +33,5 @@ def baselines_and_curve(
         "encoder, zero-shot": zero_shot(embed, taxonomy),
         "encoder and logistic regression": encoder(embed, train, taxonomy),
     }
-    test = [without_abstention(e, taxonomy) for e in examples]
+    test = [without_label(e, taxonomy.abstention.code) for e in examples]
     return baselines, learning_curve(train, test, lambda part: encoder(embed, part, taxonomy))

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import TrainerError
-from trainer.texts import Example
+from trainer.texts import FIELDS, Example
 
 TEXT = ("text", "body", "content", "review", "query", "sentence")
 LABELS = ("motives", "labels", "label", "motive")
-CORRECTIONS = "select text, motives from motive.corrections"
-"""The default query of `read_database`: the labels people gave through motive.correct."""
+CORRECTIONS = """
+select c.body as text, c.motives, a.target::text || c.key::text as "group"
+from (select distinct target from motive.attachments) as a, lateral motive.corrections(a.target) as c
+order by a.target::text, c.key
+"""
+"""The default query of `read_database`: the labels people gave through motive.correct, of every attached table that
+the role may read; texts of one row stay together."""
 
 
 def read_any(path: Path, *, text_column: str = "", label_column: str = "") -> list[Example]:
@@ -45,9 +50,7 @@ def from_row(row: Mapping[str, Any], text_column: str = "", label_column: str = 
         if labels is not None
         else (*split_labels(row.get("primary")), *split_labels(row.get("others")))
     )
-    return Example(
-        str(text), tuple(dict.fromkeys(motives)), *(str(row.get(k) or "") for k in ("lang", "kind", "source", "group"))
-    )
+    return Example(str(text), tuple(dict.fromkeys(motives)), *(str(row.get(k) or "") for k in FIELDS))
 
 
 def split_labels(value: object) -> tuple[str, ...]:

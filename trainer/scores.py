@@ -26,6 +26,7 @@ class Judged:
     confidence: float | None
     lang: str = ""
     kind: str = ""
+    how: str = ""
 
     @property
     def gold_primary(self) -> str:
@@ -51,7 +52,7 @@ class Judged:
 def answered(examples: Sequence[Example], answers: Sequence[Answer]) -> list[Judged]:
     """Joins labelled texts with a model's answers, in order."""
     return [
-        Judged(e.motives, tuple(m for m, _ in a.motives), a.confidence, e.lang, e.kind)
+        Judged(e.motives, tuple(m for m, _ in a.motives), a.confidence, e.lang, e.kind, e.how)
         for e, a in zip(examples, answers, strict=True)
     ]
 
@@ -126,10 +127,11 @@ def bootstrap(
 
 
 def by_slice(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
-    """The figures for all texts, and for each language, kind, and pair of both that is named."""
+    """The figures for all texts, and for each language, kind, pair of both, and way of drawing that is named."""
     groups: dict[str, list[Judged]] = {"all": list(judged)}
     for j in judged:
-        for name in dict.fromkeys((j.lang, j.kind, f"{j.lang} {j.kind}".strip())):
+        drawn = f"sampled {j.how}" if j.how else ""
+        for name in dict.fromkeys((j.lang, j.kind, f"{j.lang} {j.kind}".strip(), drawn)):
             if name:
                 groups.setdefault(name, []).append(j)
     return {name: scores(group) for name, group in groups.items()}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from trainer.errors import TrainerError
@@ -23,12 +23,18 @@ class Example:
     """Who wrote or gave it."""
     group: str = ""
     """Texts of one group (an author, a product) never part between training and held-out texts; may be empty."""
+    how: str = ""
+    """How the text was drawn (such as random or enriched): figures are shown for each; may be empty."""
+
+
+FIELDS = ("lang", "kind", "source", "group", "how")
+"""The fields beside text and motives, in order."""
 
 
 def read_examples(path: Path) -> list[Example]:
     """Reads JSON Lines with the fields of Example; unknown fields are ignored. Raises TrainerError with the line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold other line separators
     except FileNotFoundError:
         raise TrainerError(f"{path} does not exist; give a file of labelled texts") from None
     return [_example(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
@@ -41,7 +47,7 @@ def _example(path: Path, number: int, line: str) -> Example:
         return Example(
             str(row["text"]),
             tuple(map(str, motives)),
-            *(str(row.get(name) or "") for name in ("lang", "kind", "source", "group")),
+            *(str(row.get(name) or "") for name in FIELDS),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainerError(
@@ -57,6 +63,11 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
             row = {"text": example.text, "motives": list(example.motives)}
             row |= {k: v for k, v in asdict(example).items() if k not in row and v}
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def without_label(example: Example, code: str) -> Example:
+    """The text without `code`: the abstention code among labels means that there is none."""
+    return replace(example, motives=tuple(m for m in example.motives if m != code))
 
 
 def check_labels(examples: Iterable[Example], codes: Iterable[str]) -> None:

@@ -1,49 +1,66 @@
-"""A tiny backbone, and what is trained and exported from it, once a session."""
+"""Tiny backbones, and what is trained and exported from them, once a session, through the commands users type."""
 
+import csv
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from tests.unit.trainer.tiny import tiny_tokenizer, write_config
+from tests.unit.trainer.tiny import corpus, save_encoder, write_config
+from trainer.cli import main
 from trainer.config import Config
 
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a model hub would give it: a BERT of two layers of 32, and its tokenizer."""
-    folder = tmp_path_factory.mktemp("base")
-    torch.manual_seed(1)
-    tokenizer = tiny_tokenizer()
-    config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=128, pad_token_id=1,
-    )  # fmt: skip
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
-    )
-    fast.save_pretrained(folder)
-    return folder
+    return save_encoder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No hub is asked, and no run is reported anywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
+        yield
+
+
+def run(*arguments: object) -> int:
+    """`motive-train` in this process; the libraries' warnings are theirs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return main([str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="session")
-def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    """A config and the folder of the tiny model trained by it."""
-    from trainer.train import train
-
-    folder = tmp_path_factory.mktemp("trained")
+def prepared(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The config of a folder in which a user's CSV of support tickets has become a corpus."""
+    folder = tmp_path_factory.mktemp("tickets")
     config = write_config(folder, tiny_base)
-    train(config, folder / "model")
-    return config, folder / "model"
+    with (folder / "tickets.csv").open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["ticket", "tags", "kind"])
+        rows.writerows([e.text, ";".join(e.motives) or "other", e.kind] for e in corpus())
+    columns = ("--text-column", "ticket", "--label-column", "tags")
+    assert run("prepare", folder / "tickets.csv", *columns, "--taxonomy", folder / "taxonomy.toml", "--to", folder) == 0
+    return config
+
+
+@pytest.fixture(scope="session")
+def trained(prepared: Config) -> tuple[Config, Path]:
+    """A config and the folder of the tiny model trained and calibrated by it."""
+    model = prepared.path.parent / "model"
+    assert run("train", "--config", prepared.path, "--to", model) == 0
+    assert run("calibrate", "--config", prepared.path, "--model", model) == 0
+    return prepared, model
 
 
 @pytest.fixture(scope="session")
 def exported(trained: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a repository."""
-    from trainer.export import export
-
+    config, model = trained
     path = tmp_path_factory.mktemp("exported") / "tickets"
-    export(*trained, path)
+    assert run("export", "--config", config.path, "--model", model, "--to", path) == 0
     return path

@@ -86,6 +86,44 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
+def save_encoder(folder: Path, kind: str = "bert") -> Path:
+    """A random encoder of two layers of 32 with its tokenizer, as a hub would give it: "bert" or "xlm-roberta"."""
+    from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+
+    shape: dict[str, int] = {
+        "vocab_size": tiny_tokenizer().get_vocab_size(), "hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 128, "pad_token_id": 1,
+    }  # fmt: skip
+    torch.manual_seed(1)
+    if kind == "bert":
+        BertModel(BertConfig(**shape), add_pooling_layer=False).save_pretrained(folder)
+    else:
+        XLMRobertaModel(XLMRobertaConfig(**shape), add_pooling_layer=False).save_pretrained(folder)
+    return save_tokenizer(folder)
+
+
+def save_decoder(folder: Path) -> Path:
+    """A random GPT-2 of two layers of 32 whose tokenizer knows no padding token."""
+    from transformers import GPT2Config, GPT2Model
+
+    torch.manual_seed(1)
+    size = tiny_tokenizer().get_vocab_size()
+    GPT2Model(GPT2Config(vocab_size=size, n_embd=32, n_layer=2, n_head=2, n_positions=64)).save_pretrained(folder)
+    return save_tokenizer(folder, bos_token=None, pad_token=None, unk_token=None)
+
+
+def save_tokenizer(folder: Path, **special: str | None) -> Path:
+    """The tiny tokenizer in the form that hubs keep."""
+    from transformers import PreTrainedTokenizerFast
+
+    names: dict[str, str | None] = {
+        "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", **special,
+    }  # fmt: skip
+    given = {name: token for name, token in names.items() if token}
+    PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer(), **given).save_pretrained(folder)
+    return folder
+
+
 def write_config(folder: Path, base: Path, **changes: object) -> Config:
     """Taxonomy, corpus and config in `folder`; `changes` are keys of [optimisation] or [network]."""
     (folder / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")

@@ -1,0 +1,191 @@
+"""What each `motive-train` command does with its flags: calls one function of the trainer, and says what came out.
+
+Imports stand inside the functions: `motive-train label` should not wait for torch.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from trainer.errors import TrainerError
+from trainer.progress import bar, stage
+
+BUILD = Path("build/model")
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Reads files and a database, cleans, drops duplicates, splits, writes corpus and report."""
+    from sidecar.repository import read_taxonomy
+    from trainer.prepare import prepare as prepared
+    from trainer.prepare import write_prepared
+    from trainer.readers import read_any, read_database
+
+    columns = {"text_column": args.text_column, "label_column": args.label_column}
+    examples = [e for path in args.files for e in read_any(path, **columns)]
+    if args.dsn:
+        examples += read_database(args.dsn, args.query) if args.query else read_database(args.dsn)
+    if not examples:
+        raise TrainerError("no text was read; give files, or --dsn")
+    taxonomy = read_taxonomy(args.taxonomy)
+    parts, report = prepared(examples, taxonomy, (args.calibration_share, args.test_share), args.seed, args.resemblance)
+    write_prepared(args.to, parts, report)
+    print(report.sentences())
+
+
+def label(args: argparse.Namespace) -> None:
+    """Asks an endpoint for votes; writes proposals to review or, with --accept, the agreed ones as labels."""
+    from sidecar.repository import read_taxonomy
+    from trainer.label import Endpoint, propose, summary
+    from trainer.readers import read_any
+    from trainer.texts import write_examples
+
+    endpoint = Endpoint(
+        args.model, args.url, args.key, args.votes, args.price_in, args.price_out, args.parallel, args.timeout
+    )
+    examples = read_any(args.file, text_column=args.text_column)
+    journal = args.to.with_suffix(".votes.jsonl")
+    with bar("votes") as advance:
+        proposals = propose(examples, read_taxonomy(args.taxonomy), endpoint, journal, advance)
+    print(summary(proposals, endpoint))
+    good = [p.example for p in proposals if p.agreement >= args.agreement]
+    if args.accept:
+        write_examples(args.to, good)
+        print(f"{len(good)} texts written to {args.to}.")
+    else:
+        review = args.to.with_suffix(".review.jsonl")
+        write_examples(review, [p.example for p in proposals])
+        print(f"Proposals to review are in {review}; with --accept, {len(good)} would be taken as they are.")
+
+
+def train(args: argparse.Namespace) -> None:
+    """Fine-tunes what the config asks for."""
+    from trainer.config import read_config
+    from trainer.train import train as trained
+
+    figures = trained(read_config(args.config), args.to, resume=args.resume, offline=args.offline)
+    print(f"Trained in {figures['train_runtime']:.0f} s; loss {figures['train_loss']:.3f}; written to {args.to}.")
+
+
+def calibrate(args: argparse.Namespace) -> None:
+    """Fits confidences and thresholds and writes them beside the trained model."""
+    from trainer.config import read_config
+    from trainer.export import calibrate as calibrated
+    from trainer.train import read_trained
+
+    with stage("calibrating"):
+        calibration = calibrated(read_config(args.config), read_trained(args.model))
+    calibration.write(args.model / "calibration.json")
+    limits = (f"{code} {limit:.2f}" for code, limit in zip(calibration.labels, calibration.thresholds, strict=True))
+    print(f"Thresholds: {', '.join(limits)}.")
+
+
+def export(args: argparse.Namespace) -> None:
+    """Writes the model repository."""
+    from trainer.config import read_config
+    from trainer.export import export as exported
+
+    with stage("exporting, and comparing with torch"):
+        found = exported(read_config(args.config), args.model, args.to)
+    print(f"Exported to {args.to}; largest difference from torch {found.difference:.1e}.")
+
+
+def release(args: argparse.Namespace) -> None:
+    """Trains, calibrates and exports."""
+    train(argparse.Namespace(config=args.config, to=BUILD, resume=args.resume, offline=args.offline))
+    export(argparse.Namespace(config=args.config, model=BUILD, to=args.to))
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Judges a model, beside baselines where asked, and writes report, figures and card."""
+    from trainer.answer import open_model
+    from trainer.evaluate import evaluate as evaluated
+    from trainer.evaluate import write_report
+    from trainer.measure import baselines_and_curve
+    from trainer.readers import read_any
+
+    model = open_model(args.model)
+    examples = read_any(args.file)
+    with stage("fitting baselines and the learning curve" if args.baselines else "reading"):
+        base, curve = baselines_and_curve(args.config, examples, offline=args.offline) if args.baselines else ({}, [])
+    with stage(f"judging on {len(examples)} texts"):
+        evaluation = replace(evaluated(model, examples, base, rounds=args.rounds), curve=curve)
+    print(evaluation.sentences())
+    print(f"Report: {write_report(args.to, evaluation, model.repository)}")
+
+
+def distill(args: argparse.Namespace) -> None:
+    """Writes what teachers say of the corpus."""
+    from trainer.config import read_config
+    from trainer.distill import soft_votes, write_votes
+    from trainer.export import trained_logits
+    from trainer.train import corpus_split, read_trained
+
+    config = read_config(args.config)
+    teachers = [read_trained(folder) for folder in args.teachers]
+    texts = [e.text for e in corpus_split(config, teachers[0].taxonomy).train]
+    with stage(f"asking {len(teachers)} teachers of {len(texts)} texts"):
+        logits = [trained_logits(teacher, texts, config.release.window) for teacher in teachers]
+    write_votes(args.to, texts, soft_votes(logits, len(teachers[0].taxonomy.codes), args.temperature))
+    print(f"Votes on {len(texts)} texts written to {args.to}; name it as [optimisation] teacher and train the student.")
+
+
+def adopt(args: argparse.Namespace) -> None:
+    """Makes a repository of somebody's own ONNX model."""
+    from trainer.adopt import adopt as adopted
+    from trainer.readers import read_any
+
+    labelled = read_any(args.calibrate_on) if args.calibrate_on else ()
+    adopted(
+        args.onnx, args.tokenizer, args.taxonomy, args.to, name=args.name, version=args.version, window=args.window,
+        pad_id=args.pad_id, prefix=args.prefix, labelled=labelled,
+    )  # fmt: skip
+    print(f"Imported to {args.to}; `motive serve --engine onnx:{args.to}` serves it.")
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Says what changes from one model to another."""
+    from trainer.answer import open_model
+    from trainer.compare import compare as compared
+    from trainer.readers import read_any
+
+    old, new = open_model(args.old), open_model(args.new)
+    found = compared(old, new, read_any(args.file), labelled=args.labelled)
+    print(found.sentences(new.repository.taxonomy.abstention.code))
+
+
+def trade_off(args: argparse.Namespace) -> None:
+    """Measures quality and speed of several models on the same texts; writes the picture."""
+    from trainer.answer import open_model
+    from trainer.readers import read_any
+    from trainer.trade_off import measure, picture, sentences
+
+    examples = read_any(args.file)
+    points = []
+    with bar("models") as advance:
+        for done, path in enumerate(args.models):
+            advance(done, len(args.models))
+            points.append(measure(open_model(path, threads=args.threads), examples))
+        advance(len(args.models), len(args.models))
+    args.to.parent.mkdir(parents=True, exist_ok=True)
+    args.to.write_bytes(picture(points))
+    print(sentences(points))
+    print(f"Picture: {args.to}")
+
+
+def card(args: argparse.Namespace) -> None:
+    """Writes the data card of a corpus."""
+    from sidecar.repository import read_taxonomy
+    from trainer.agreement import read_readings
+    from trainer.data_card import data_card
+    from trainer.texts import read_examples
+
+    files = sorted(args.files) or sorted(args.corpus.glob("*.jsonl"))
+    if not files:
+        raise TrainerError(f"{args.corpus} holds no .jsonl file; name the corpus's files")
+    readings = [r for path in sorted(args.corpus.glob("review/*.jsonl")) for r in read_readings(path)]
+    foreword = args.corpus / "FOREWORD.md"
+    said = foreword.read_text(encoding="utf-8") if foreword.is_file() else "# The corpus\n"
+    text = data_card({path.name: read_examples(path) for path in files}, read_taxonomy(args.taxonomy), readings, said)
+    to = args.to or args.corpus / "README.md"
+    to.write_text(text, encoding="utf-8")
+    print(f"Data card: {to}")
