@@ -1,0 +1,117 @@
+"""A variant of a model repository: the same labels and calibration around a graph made for one kind of processor."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import onnx
+from onnx import ModelProto
+
+from sidecar.build.fuse import fuse
+from sidecar.build.halve import halve
+from sidecar.build.rows import quantize_rows
+from sidecar.build.widen import widen
+from sidecar.errors import ConfigError
+from sidecar.repository import Repository, RepositoryError, file_digest, open_repository
+
+MODEL: Final = "1/model.onnx"
+
+
+class BuildError(ConfigError):
+    """A variant cannot be built."""
+
+
+VARIANTS: Final[dict[str, Callable[[ModelProto], ModelProto]]] = {
+    "cpu-fp32": lambda model: fuse(widen(model)),
+    "cpu-int8": lambda model: quantize_rows(fuse(widen(model))),
+    # Standard operators only: TensorRT knows no others, and CUDA's provider fuses them by itself.
+    "gpu-fp16": lambda model: halve(widen(model)),
+}
+"""By name, what turns the source's graph into the variant's. The part behind the dash joins the version."""
+
+
+def build_variant(source: Path, variant: str, target: Path) -> Repository:
+    """Derives `variant` from the source repository and writes it to `target`, replacing an older one in one step.
+
+    Raises BuildError where there is no such variant, `source` is none to derive from, `target` is something else than
+    a model repository, or the disk is full; RepositoryError where `source` cannot be read. A build that is killed
+    leaves the old repository, and nothing that could be taken for a new one.
+    """
+    if variant not in VARIANTS:
+        raise BuildError(f"there is no variant {variant!r}", f"Choose one of {', '.join(VARIANTS)}.")
+    repository = open_repository(source)
+    if repository.manifest.variant != "source":
+        raise BuildError(
+            f"{source} is already a variant ({repository.manifest.variant})", "Give the source repository it came from."
+        )
+    if target.exists() and not _is_repository(target):
+        raise BuildError(f"{target} exists and is no model repository", "Choose another directory.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        draft = stage / target.name
+        _fill(repository, variant, draft)
+        _seal(repository, variant, draft)
+        open_repository(draft)
+        _put_in_place(draft, target, stage / "old")
+    except OSError as error:
+        raise BuildError(
+            f"cannot write {target}: {error.strerror}", "Free some room or choose another directory."
+        ) from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return open_repository(target, verify=False)
+
+
+def _is_repository(path: Path) -> bool:
+    try:
+        open_repository(path, verify=False)
+    except RepositoryError:
+        return False
+    return True
+
+
+def _fill(repository: Repository, variant: str, draft: Path) -> None:
+    for name in repository.manifest.files:
+        if name != MODEL:
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(repository.path / name, draft / name)
+    (draft / MODEL).parent.mkdir(parents=True, exist_ok=True)
+    save_graph(VARIANTS[variant](onnx.load(str(repository.onnx_path))), draft / MODEL)
+
+
+def save_graph(model: ModelProto, path: Path) -> None:
+    """Writes the graph to `path`."""
+    onnx.save(model, str(path))
+
+
+def _seal(repository: Repository, variant: str, draft: Path) -> None:
+    """Syncs the files and writes the manifest, without which a directory is no repository."""
+    files = {path.relative_to(draft).as_posix(): path for path in sorted(draft.rglob("*")) if path.is_file()}
+    for path in files.values():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    source = repository.manifest
+    replace(
+        source,
+        variant=variant,
+        version=f"{source.version}+{variant.partition('-')[2]}",
+        files={name: file_digest(path) for name, path in files.items()},
+    ).write(draft)
+    draft.chmod(0o755)
+
+
+def _put_in_place(draft: Path, target: Path, aside: Path) -> None:
+    """A directory cannot be renamed over another one: the old one steps aside first, and back where that fails."""
+    if target.exists():
+        target.rename(aside)
+    try:
+        draft.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
