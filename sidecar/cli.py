@@ -119,7 +119,7 @@ def _add_check(commands: Commands) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from sidecar.build import build_variant
+    from sidecar.model_build import build_variant
     from sidecar.released import SOURCE
 
     with _named_faults():

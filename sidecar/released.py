@@ -20,7 +20,7 @@ def cache_directory() -> Path:
 
 def released_model(variant: str = VARIANT) -> Path:
     """The path of the released model's `variant`; derived from the source on first use (a few seconds), then kept."""
-    from sidecar.build import build_variant
+    from sidecar.model_build import build_variant
 
     try:
         digest = open_repository(SOURCE).manifest.digest.hex()[:16]

@@ -113,12 +113,13 @@ def _create(state: DemoState) -> None:
     """Makes the directory with its PostgreSQL, model and database; a half-made one from before is replaced."""
     if state.path.exists():
         stop()
-    free = shutil.disk_usage(state.path.parent).free // 2**20
-    if free < NEEDED_MIB:
-        raise ConfigError(f"{state.path.parent} has {free} MiB free; the demo needs {NEEDED_MIB}", "Free some room.")
     before = os.umask(0o022)  # the account that the servers run under must be able to read what we write
     try:
         try:
+            free = shutil.disk_usage(state.path.parent).free // 2**20
+            if free < NEEDED_MIB:
+                place = state.path.parent
+                raise ConfigError(f"{place} has {free} MiB free; the demo needs {NEEDED_MIB}", "Free some room.")
             state.path.mkdir(mode=0o755)
         except OSError as error:
             raise ConfigError(
@@ -132,7 +133,7 @@ def _create(state: DemoState) -> None:
 
 def prepare(state: DemoState) -> None:
     """PostgreSQL with the extension installed and running, the model built, an empty database."""
-    from sidecar.build import build_variant
+    from sidecar.model_build import build_variant
     from sidecar.released import SOURCE, VARIANT
 
     postgres = state.postgres

@@ -16,9 +16,9 @@ import numpy as np
 import onnxruntime
 from rich.console import Console
 from rich.table import Table
-from sidecar.build import build_variant
 
 from sidecar.engines.onnx import open_session
+from sidecar.model_build import build_variant
 from sidecar.repository import open_repository
 from tests.bench.timing import Timing, interleaved
 

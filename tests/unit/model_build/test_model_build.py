@@ -11,12 +11,12 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from sidecar.build import VARIANTS, BuildError, build_variant
-from sidecar.build import variant as variant_module
-from sidecar.build.fuse import fuse
-from sidecar.build.rows import quantize_columns
-from sidecar.build.widen import widen
 
+from sidecar.model_build import VARIANTS, BuildError, build_variant
+from sidecar.model_build import variant as variant_module
+from sidecar.model_build.fuse import fuse
+from sidecar.model_build.rows import quantize_columns
+from sidecar.model_build.widen import widen
 from sidecar.repository import Repository, RepositoryError, open_repository
 from sidecar.tokenize import Tokenizer
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
-from sidecar.build.graph import Graph, attribute, contrib, import_contrib
+from sidecar.model_build.graph import Graph, attribute, contrib, import_contrib
 
 TO_HEADS = (0, 2, 1, 3)
 KEYS_TO_HEADS = (0, 2, 3, 1)

@@ -4,6 +4,6 @@ Needs onnx and onnxruntime alone: no torch, no transformers. The source is the o
 variants are derived where they run.
 """
 
-from sidecar.build.variant import VARIANTS, BuildError, build_variant
+from sidecar.model_build.variant import VARIANTS, BuildError, build_variant
 
 __all__ = ["VARIANTS", "BuildError", "build_variant"]

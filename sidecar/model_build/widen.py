@@ -1,9 +1,9 @@
-"""Weights as 32-bit floats: the source stores big matrices in 16 bits, each behind a Cast that would run at every call."""
+"""Weights as 32-bit floats: the source stores big matrices in 16 bits, each behind a Cast that would run every time."""
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
-from sidecar.build.graph import Graph, attribute
+from sidecar.model_build.graph import Graph, attribute
 
 
 def widen(model: ModelProto) -> ModelProto:

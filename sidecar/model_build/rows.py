@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 
-from sidecar.build.graph import Graph, contrib, import_contrib
+from sidecar.model_build.graph import Graph, contrib, import_contrib
 
 SMALLEST = 64
 """Inputs or outputs below which a matrix stays in 32 bits: the heads, whose time is nothing."""

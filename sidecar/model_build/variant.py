@@ -11,11 +11,11 @@ from typing import Final
 import onnx
 from onnx import ModelProto
 
-from sidecar.build.fuse import fuse
-from sidecar.build.halve import halve
-from sidecar.build.rows import quantize_rows
-from sidecar.build.widen import widen
 from sidecar.errors import ConfigError
+from sidecar.model_build.fuse import fuse
+from sidecar.model_build.halve import halve
+from sidecar.model_build.rows import quantize_rows
+from sidecar.model_build.widen import widen
 from sidecar.repository import Repository, RepositoryError, file_digest, open_repository
 
 MODEL: Final = "1/model.onnx"
