@@ -13,7 +13,7 @@ from sidecar import __version__
 from sidecar.errors import ConfigError
 from sidecar.extension_script import sources, upgrade_scripts
 
-REPLACED = ("30_client.sql", "35_classify.sql", "80_grants.sql")
+REPLACED = ("30_client.sql", "35_classify.sql", "36_sidecar.sql", "80_grants.sql")
 """Parts of the extension that need PL/Python, or an extension to be there."""
 
 _META = re.compile(r"^\\.*\n", re.MULTILINE)

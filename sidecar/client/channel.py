@@ -75,7 +75,7 @@ class Call:
             self._open = _open_channel(self._address)
             remaining = max(0.001, self._end - time.monotonic())
             self._future = getattr(self._open.stub, self._method).future(
-                self._request, timeout=remaining, metadata=self._open.metadata
+                self._request, timeout=remaining, metadata=(*self._open.metadata, _request_id())
             )
         # A bare lock, taken until the answer is there: half the cost of an Event.
         busy = self._busy = threading.Lock()
@@ -111,6 +111,11 @@ class Call:
     def cancel(self) -> None:
         """Tells the sidecar that nobody waits any more; does nothing to a call that has ended."""
         self._future.cancel()
+
+
+def _request_id() -> tuple[str, str]:
+    """One id for this call, in the sidecar's log and in Triton's; it names this backend, as PostgreSQL's log does."""
+    return ("x-request-id", f"pg-{os.getpid()}-{os.urandom(4).hex()}")
 
 
 def call(plpy: Any, address: Address, method: str, request: Any, seconds: float) -> Any:

@@ -7,6 +7,9 @@ from sidecar.client.answers import Answer, checked_code, checked_taxonomy_digest
 from sidecar.client.channel import Address, call
 from sidecar.pb.motive_pb2 import GetModelRequest
 
+BREAKERS = {1: "closed", 2: "half_open", 3: "open"}
+"""By the number of motive.v1.BreakerState."""
+
 FIELDS = ("group", "name_en", "name_zh", "definition_en", "definition_zh", "source")
 
 
@@ -22,6 +25,17 @@ def get_model(plpy: Any, address: Address, seconds: float) -> Answer:
         "taxonomy_digest": checked_taxonomy_digest(said.taxonomy_digest).hex(),
         "engine": response.engine,
         "server_version": response.server_version,
+        "ready": response.ready,
+        "release_error": response.release_error,
+        "backends": [
+            {
+                "address": backend.address,
+                "breaker": BREAKERS.get(backend.breaker, "unknown"),
+                "reason": backend.reason,
+                "batches": backend.batches,
+            }
+            for backend in response.backends
+        ],
         "taxonomy": [
             {
                 "code": checked_code(entry.code),

@@ -23,20 +23,29 @@ def add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     for field in fields(WorkerSettings):
         if field.name not in ("dsn", "once"):
             flag = "--" + field.name.replace("_", "-")
+            if field.type is bool:
+                parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+                continue
             parser.add_argument(flag, type=_KINDS[field.type], default=None, metavar=field.name.upper())
     parser.set_defaults(run=_run)
 
 
-_KINDS: dict[object, Callable[[str], object]] = {int: int, float: float, str: str, bool: "1".__eq__}
+_KINDS: dict[object, Callable[[str], object]] = {
+    int: int,
+    float: float,
+    str: str,
+    bool: ("1", "on", "true").__contains__,
+}
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from sidecar.metrics_worker import worker_metrics
     from sidecar.worker.run import Worker, stopped_by_signals
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     worker = Worker(gather(vars(arguments)))
     try:
-        with stopped_by_signals(worker):
+        with stopped_by_signals(worker), worker_metrics(worker):
             worker.run()
     except psycopg.Error as error:
         raise UnavailableError(

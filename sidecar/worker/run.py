@@ -44,6 +44,12 @@ class Worker:
         """Rows annotated so far."""
         return self._shared.written
 
+    @property
+    def fault(self) -> str:
+        """Why no rows are sent to the sidecar now; empty while it answers."""
+        error = self._breaker.last_error
+        return error.message if error is not None else ""
+
     def stop(self) -> None:
         """Asks the worker to end: what is under way ends within the grace, or is given back."""
         self._shared.stop()

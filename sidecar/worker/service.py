@@ -1,6 +1,7 @@
 """The sidecar as the worker calls it: texts in, answers with their model out, faults as MotiveErrors."""
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Service:
         self._deadline_s = settings.deadline_s
         self._channel = _channel(settings)
         self._stub = pb_grpc.MotiveStub(self._channel)  # type: ignore[no-untyped-call]
+        self._token_file = settings.token_file
 
     def classify(
         self, texts: Sequence[str], redactions: int, *, interactive: bool, keep_waiting: Callable[[], bool]
@@ -49,7 +51,9 @@ class Service:
             redactions=redactions,
             priority=pb.PRIORITY_INTERACTIVE if interactive else pb.PRIORITY_BACKFILL,
         )
-        response = self._wait(self._stub.Classify.future(request, timeout=self._deadline_s), keep_waiting)
+        response = self._wait(
+            self._stub.Classify.future(request, timeout=self._deadline_s, metadata=self._metadata()), keep_waiting
+        )
         if len(response.results) != len(texts):
             raise InternalError(f"the sidecar answered {len(response.results)} texts of {len(texts)}")
         return Answers(response.results, model_version(response.model))
@@ -64,7 +68,8 @@ class Service:
 
     def model_document(self) -> str:
         """The served model as motive.register_model() reads it."""
-        said = self._wait(self._stub.GetModel.future(pb.GetModelRequest(), timeout=self._deadline_s), lambda: True)
+        call = self._stub.GetModel.future(pb.GetModelRequest(), timeout=self._deadline_s, metadata=self._metadata())
+        said = self._wait(call, lambda: True)
         fields = ("code", "group", "name_en", "name_zh", "definition_en", "definition_zh", "source", "abstention")
         return json.dumps(
             {
@@ -79,6 +84,13 @@ class Service:
     def close(self) -> None:
         """Ends the channel and whatever is under way on it."""
         self._channel.close()
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        """An id for the call, and the token, read anew as it may be exchanged at any time."""
+        id_ = (("x-request-id", f"worker-{os.getpid()}-{secrets.token_hex(4)}"),)
+        if not self._token_file:
+            return id_
+        return (*id_, ("authorization", f"Bearer {_read(self._token_file).decode('ascii', 'replace').strip()}"))
 
     def _wait(self, future: Any, keep_waiting: Callable[[], bool]) -> Any:
         try:

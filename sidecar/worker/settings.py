@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sidecar.config import is_loopback, parse_address
 from sidecar.errors import ConfigError
 
 
@@ -34,8 +35,19 @@ class WorkerSettings:
     """PEM file with the authority of the sidecar's certificate; TCP only."""
     tls_certificate: str = ""
     tls_key: str = ""
+    token_file: str = ""
+    """File with the token that the sidecar asks for; empty for none."""
+    metrics: str = ""
+    """`HOST:PORT` of the Prometheus endpoint; empty for none. Whoever reaches it sees names of tables, no texts."""
+    insecure: bool = False
+    """Show metrics beyond this machine."""
 
     def __post_init__(self) -> None:
+        if self.metrics and not (is_loopback(parse_address(self.metrics, "metrics")[0]) or self.insecure):
+            raise ConfigError(
+                f"metrics {self.metrics!r} would be open to other machines",
+                "Use 127.0.0.1; --insecure if the network is your own.",
+            )
         for name in ("lanes", "max_rows", "lease_s", "deadline_s", "database_timeout_s", "poll_min_s"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "Give a number above 0.")

@@ -29,7 +29,7 @@ begin
     execute format(
         'grant execute on function motive.claim(integer, interval, text, boolean), motive.read(uuid, text), '
         'motive.complete(uuid, jsonb, text), motive.fail(uuid, bigint, jsonb, text), motive.extend(uuid, interval), '
-        'motive.release(uuid, interval), motive.step(integer, text), motive.sweep(), motive.progress(), '
+        'motive.release(uuid, interval), motive.step(integer, text), motive.sweep(), motive.progress(), motive.measures(), '
         'motive.register_served_model(jsonb) to %s', role);
 end
 $$;

@@ -1,0 +1,137 @@
+"""TLS, mutual TLS and the token, on the sidecar's own port and on the way to a real Triton; rotation without a restart."""
+
+import shutil
+from pathlib import Path
+
+import grpc
+import pytest
+
+from sidecar.pb import motive_pb2 as pb
+from sidecar.pb.motive_pb2_grpc import MotiveStub
+from sidecar.tls import CertificateFiles, client_credentials
+from tests.fixtures.certificates import Authority
+from tests.fixtures.sidecar_process import RunSidecar, SidecarProcess, free_port
+from tests.fixtures.triton_process import RunTriton, triton_engine
+from tests.fixtures.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+TOKEN = "correct-horse-battery-staple"
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "authority", "authority")
+
+
+def copied(files: CertificateFiles, directory: Path, name: str) -> CertificateFiles:
+    """The same certificate under a name of its own, to be replaced later."""
+    directory.mkdir(exist_ok=True)
+    for source, end in ((files.cert, "pem"), (files.key, "key")):
+        shutil.copyfile(source, draft := directory / f".{name}.{end}")
+        draft.replace(directory / f"{name}.{end}")
+    return CertificateFiles(str(directory / f"{name}.pem"), str(directory / f"{name}.key"), files.ca)
+
+
+def secured(run_sidecar: RunSidecar, repository: Path, server: CertificateFiles, *flags: str) -> SidecarProcess:
+    """A sidecar on TCP that asks for clients' certificates."""
+    tls = ["--tls-cert", server.cert, "--tls-key", server.key, "--tls-client-ca", server.ca, *flags]
+    sidecar = run_sidecar(f"onnx:{repository}", listen=f"127.0.0.1:{free_port()}", flags=tls)
+    wait_until(lambda: "serving motive" in sidecar.log(), bool, 60, "the sidecar to serve")
+    return sidecar
+
+
+def ask(target: str, files: CertificateFiles | None, token: str = "") -> grpc.StatusCode:
+    """How a new client's call ends."""
+    if files is None:
+        channel = grpc.insecure_channel(target)
+    else:
+        channel = grpc.secure_channel(target, client_credentials(files))
+    with channel:
+        stub = MotiveStub(channel)  # type: ignore[no-untyped-call]
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        call = stub.Classify.future(pb.ClassifyRequest(texts=["cheap"]), timeout=20, metadata=metadata)
+        error = call.exception()
+    return grpc.StatusCode.OK if error is None else error.code()
+
+
+def test_only_a_client_with_a_valid_certificate_of_our_authority_is_answered(
+    run_sidecar: RunSidecar, tiny_repository: Path, authority: Authority, tmp_path: Path
+) -> None:
+    """F25 none, one of another authority, an expired one, and plain TCP are refused; others go on."""
+    sidecar = secured(run_sidecar, tiny_repository, authority.issue("server"))
+    good = authority.issue("client")
+    stranger = Authority(tmp_path / "stranger", "stranger").issue("client")
+    assert ask(sidecar.target, good) == grpc.StatusCode.OK
+    refused = {
+        "no certificate": CertificateFiles(ca=good.ca),
+        "another authority": CertificateFiles(stranger.cert, stranger.key, good.ca),
+        "a server that the client does not trust": stranger,
+        "expired": authority.issue("late", expired=True),
+        "plain TCP": None,
+    }
+    assert {name: ask(sidecar.target, files) for name, files in refused.items()} == dict.fromkeys(
+        refused, grpc.StatusCode.UNAVAILABLE
+    )
+    assert ask(sidecar.target, good) == grpc.StatusCode.OK
+
+
+def test_a_new_certificate_is_in_use_without_a_restart_and_a_half_written_one_is_not(
+    run_sidecar: RunSidecar, tiny_repository: Path, authority: Authority, tmp_path: Path
+) -> None:
+    """F25 rotation: old connections go on, new ones see the new certificate."""
+    server = copied(authority.issue("server"), tmp_path / "live", "server")
+    sidecar = secured(run_sidecar, tiny_repository, server)
+    client = authority.issue("client")
+    with grpc.secure_channel(sidecar.target, client_credentials(client)) as channel:
+        stub = MotiveStub(channel)  # type: ignore[no-untyped-call]
+        stub.Classify(pb.ClassifyRequest(texts=["cheap"]), timeout=20)
+        Path(server.cert).write_text("half")
+        assert ask(sidecar.target, client) == grpc.StatusCode.OK
+        assert "cannot be used yet" in sidecar.log()
+        newer = Authority(tmp_path / "newer", "newer")
+        copied(newer.issue("server"), tmp_path / "live", "server")
+        client_of_both = CertificateFiles(client.cert, client.key, str(newer.ca))
+        wait_until(
+            lambda: ask(sidecar.target, client_of_both), lambda c: c == grpc.StatusCode.OK, 20, "the new certificate"
+        )
+        assert ask(sidecar.target, client) == grpc.StatusCode.UNAVAILABLE
+        stub.Classify(pb.ClassifyRequest(texts=["gift"]), timeout=20)
+
+
+def test_calls_without_the_token_are_refused_and_health_stays_open(
+    run_sidecar: RunSidecar, tiny_repository: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    sidecar = run_sidecar(f"onnx:{tiny_repository}", flags=["--token-file", str(tmp_path / "token")]).wait_serving()
+    assert ask(sidecar.target, None, TOKEN) == grpc.StatusCode.OK
+    assert ask(sidecar.target, None) == grpc.StatusCode.UNAUTHENTICATED
+    assert ask(sidecar.target, None, TOKEN[:-1]) == grpc.StatusCode.UNAUTHENTICATED
+    assert TOKEN not in sidecar.log()
+
+
+def test_the_way_to_triton_is_mutual_tls_and_follows_a_new_certificate(
+    run_sidecar: RunSidecar, run_triton: RunTriton, tiny_repository: Path, authority: Authority, tmp_path: Path
+) -> None:
+    """F25 on the other side: a sidecar whose certificate expires gets a new one while it runs."""
+    server = authority.issue("triton")
+    tls = ("--grpc-use-ssl-mutual=1", f"--grpc-server-cert={server.cert}", f"--grpc-server-key={server.key}")
+    triton = run_triton(tiny_repository)
+    triton.start("motive", extra=(*tls, f"--grpc-root-cert={server.ca}"), wait=False)
+    client = copied(authority.issue("late", expired=True), tmp_path / "live", "client")
+    flags = ["--triton-ca", client.ca, "--triton-cert", client.cert, "--triton-key", client.key]
+    sidecar = run_sidecar(triton_engine([triton], tiny_repository), flags=flags)
+    stub = sidecar.stub()
+    wait_until(lambda: sidecar.health() is not None, bool, 60, "the sidecar to listen")
+    plain = run_sidecar(triton_engine([triton], tiny_repository), listen=f"127.0.0.1:{free_port()}")
+    wait_until(lambda: "TCP connection established" in triton.log() or triton.log(), bool, 60, "Triton to start")
+    wait_until(
+        lambda: stub.GetModel(pb.GetModelRequest(), timeout=10).backends[0].reason,
+        lambda reason: "does not answer" in reason,
+        30,
+        "the expired certificate to be refused",
+    )
+    copied(authority.issue("fresh"), tmp_path / "live", "client")
+    sidecar.wait_serving()
+    assert sidecar.classify("a cheap phone") == ["price_value"]
+    assert plain.health() != 1
