@@ -1,11 +1,15 @@
 """The queue in the database, as the worker sees it: one function for each SQL function, and nothing else.
 
 Every call is a transaction of its own. What a call means is said by the comment of its SQL function.
+
+Triggers and policies of users' tables run in these calls, as the table's owner but in our session, where they can change
+settings, search_path among them, and make temporary types. So every name here is qualified, and a call that reads or
+writes a user's table ends by resetting what may have been set.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.types.json import set_json_loads
@@ -74,14 +78,14 @@ def claim(
 ) -> Claim | None:
     """motive.claim(); None where nothing is waiting."""
     row = connection.execute(
-        "select * from motive.claim(%s, make_interval(secs => %s), %s, %s)", (max_rows, lease_s, shadow, background)
+        "select * from motive.claim(%s, pg_catalog.make_interval(secs => %s), %s, %s)", (max_rows, lease_s, shadow, background)
     ).fetchone()
     return Claim(str(row[0]), row[2]) if row else None
 
 
 def read(connection: Connection, lease: str, model: str | None) -> list[Reading]:
     """motive.read()."""
-    rows = connection.execute("select * from motive.read(%s, %s)", (lease, model))
+    rows = _in_clean_session(connection, "select * from motive.read(%s, %s)", (lease, model))
     return [
         Reading(entry, key, text, "" if hash_ is None else hash_.hex(), problem, priority)
         for entry, key, text, hash_, problem, priority in rows
@@ -91,24 +95,25 @@ def read(connection: Connection, lease: str, model: str | None) -> list[Reading]
 def complete(connection: Connection, lease: str, results: Sequence[str], model: str) -> Outcome:
     """motive.complete(); each result is one JSON object."""
     document = "[" + ",".join(results) + "]"
-    row = connection.execute("select * from motive.complete(%s, %s::jsonb, %s)", (lease, document, model)).fetchone()
-    assert row is not None
+    query = "select * from motive.complete(%s, %s::pg_catalog.jsonb, %s)"
+    (row,) = _in_clean_session(connection, query, (lease, document, model))
     return Outcome(*row)
 
 
 def extend(connection: Connection, lease: str, by_s: float) -> int:
     """motive.extend()."""
-    return _number(connection, "select motive.extend(%s, make_interval(secs => %s))", (lease, by_s))
+    return _number(connection, "select motive.extend(%s, pg_catalog.make_interval(secs => %s))", (lease, by_s))
 
 
 def release(connection: Connection, lease: str, delay_s: float = 0.0) -> int:
     """motive.release()."""
-    return _number(connection, "select motive.release(%s, make_interval(secs => %s))", (lease, delay_s))
+    return _number(connection, "select motive.release(%s, pg_catalog.make_interval(secs => %s))", (lease, delay_s))
 
 
 def step(connection: Connection, max_rows: int, model: str | None) -> int:
     """motive.step()."""
-    return _number(connection, "select motive.step(%s, %s)", (max_rows, model))
+    ((done,),) = _in_clean_session(connection, "select motive.step(%s, %s)", (max_rows, model))
+    return int(done)
 
 
 def sweep(connection: Connection) -> None:
@@ -118,7 +123,7 @@ def sweep(connection: Connection) -> None:
 
 def register_model(connection: Connection, document: str) -> str:
     """motive.register_served_model()."""
-    row = connection.execute("select motive.register_served_model(%s::jsonb)", (document,)).fetchone()
+    row = connection.execute("select motive.register_served_model(%s::pg_catalog.jsonb)", (document,)).fetchone()
     assert row is not None
     return str(row[0])
 
@@ -131,6 +136,16 @@ def progress(connection: Connection) -> list[tuple[str, int, int]]:
 def listen(connection: Connection) -> None:
     """Has the connection told of control events."""
     connection.execute(f"listen {CONTROL_CHANNEL}")
+
+
+def _in_clean_session(
+    connection: Connection, query: LiteralString, parameters: tuple[object, ...]
+) -> list[tuple[Any, ...]]:
+    """All rows of a query; what it has set for the session is reset in the same transaction and the same round trip."""
+    with connection.pipeline():
+        cursor = connection.execute(query, parameters)
+        connection.execute("reset all")
+    return cursor.fetchall()
 
 
 def _number(connection: Connection, query: Any, parameters: tuple[object, ...]) -> int:

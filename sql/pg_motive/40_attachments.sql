@@ -50,13 +50,26 @@ as $$ select format('substr(sha256(convert_to((%s)::text, ''UTF8'')), 1, 16)', t
 comment on function motive.hash_expression(text) is 'SQL for the hash of a text expression';
 revoke all on function motive.hash_expression(text) from public;
 
+-- Types whose values are texts: no conversion of a user's stands between a column and its text.
+-- API: private
+create function motive.holds_text(type oid) returns boolean
+    language sql stable strict parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$
+    select coalesce((
+        select case t.typtype when 'd' then t.typbasetype else t.oid end in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
+        from pg_type as t where t.oid = holds_text.type), false)
+$$;
+comment on function motive.holds_text(oid) is 'Whether a type is text, varchar, char, or a domain over one of them';
+revoke all on function motive.holds_text(oid) from public;
+
 -- API: private
 create function motive.key_columns(target regclass)
-    returns table (name name, type text, plain boolean, exact boolean, digits boolean)
+    returns table (name name, type text, type_id oid, plain boolean, exact boolean, digits boolean)
     language sql stable strict parallel safe rows 1
     set search_path to pg_catalog, pg_temp
 as $$
-    select a.attname, format_type(a.atttypid, a.atttypmod),
+    select a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid,
            -- Output that no session setting changes; the others are written under fixed settings.
            base.oid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype,
                         'bpchar'::regtype, 'uuid'::regtype, 'numeric'::regtype, 'oid'::regtype, 'name'::regtype,

@@ -32,9 +32,7 @@ begin
     elsif col.attname is null then
         problem := format('%s has no column %I', target, text_column);
         remedy := 'Name a column that holds text.';
-    elsif not exists (
-        select from pg_type as t join pg_type as base on base.oid = case t.typtype when 'd' then t.typbasetype else t.oid end
-        where t.oid = col.atttypid and base.oid in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)) then
+    elsif not motive.holds_text(col.atttypid) then
         problem := format('column %I of %s has type %s', text_column, target, format_type(col.atttypid, col.atttypmod));
         remedy := 'Only text, varchar, char and domains over them are annotated.';
     elsif col.attgenerated <> '' then
@@ -147,6 +145,12 @@ begin
         do update set mode = excluded.mode, budget = excluded.budget, on_failure = excluded.on_failure
     returning * into known;
     perform motive.add_annotation_columns(target, known.prefix);
+    if motive.obstacle(known.id) is not null then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = format('%s cannot be attached: %s', target, motive.obstacle(known.id)),
+            hint = 'Do so, and attach again.';
+    end if;
     perform motive.generate(known.id);
     perform motive.create_triggers(known.id, target, text_column, known.prefix);
     perform motive.create_inline_triggers(known.id, target, text_column, mode);
@@ -173,10 +177,10 @@ begin
         select a.* from motive.attachment as a
         where a.target = detach.target and a.text_column = coalesce(detach.text_column, a.text_column)
     loop
+        -- A partition that was detached has kept its triggers.
         for doomed in
-            select t.tgrelid::regclass as relation, t.tgname as name from pg_trigger as t
-            where t.tgname like format('zzz\_motive\_%s\_%%', known.id) and t.tgparentid = 0
-              and t.tgrelid in (select detach.target union select p.relid from pg_partition_tree(detach.target) as p)
+            select t.tgrelid::regclass as relation, t.tgname as name from pg_trigger as t join pg_class as c on c.oid = t.tgrelid
+            where t.tgname like format('zzz\_motive\_%s\_%%', known.id) and t.tgparentid = 0 and pg_has_role(c.relowner, 'USAGE')
         loop
             execute format('drop trigger %I on %s', doomed.name, doomed.relation);
         end loop;
@@ -205,7 +209,7 @@ comment on function motive.detach(regclass, name, boolean) is
     'Ends the annotation of a table, or of one of its columns; the annotation stays unless drop_columns';
 revoke all on function motive.detach(regclass, name, boolean) from public;
 
--- Harmless to call: it only removes what belongs to no attachment.
+-- Harmless to call: it only brings things in line with motive.attachment and the catalogs.
 -- API: private
 create function motive.sweep() returns void
     language plpgsql volatile parallel unsafe security definer
@@ -221,6 +225,9 @@ begin
     loop
         null;
     end loop;
+    -- Renamed, given away, changed: the functions follow.
+    perform motive.generate(a.id) from motive.attachment as a
+    where motive.obstacle(a.id) is null and a.generated_for is distinct from md5(motive.shape_of(a.id)::text);
     for doomed in
         select p.oid::regprocedure as signature from pg_proc as p
         where p.pronamespace = 'motive'::regnamespace and p.proname ~ '^(capture|guard|inline|read|scan|said|write)_[0-9]+$'
@@ -239,5 +246,5 @@ begin
        or not exists (select from motive.attachment as a where a.id = f.attachment);
 end
 $$;
-comment on function motive.sweep() is 'Removes what is left of dropped tables and detached columns';
+comment on function motive.sweep() is 'Removes what is left of dropped tables and detached columns, and renews the functions of changed tables';
 revoke all on function motive.sweep() from public;

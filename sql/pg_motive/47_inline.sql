@@ -85,26 +85,25 @@ comment on function motive.ask_inline(text, timestamptz, text) is
     'The annotation of one text for inline mode; null where the budget is spent or the sidecar is at fault';
 revoke all on function motive.ask_inline(text, timestamptz, text) from public;
 
+-- Runs as the extension's owner: a column of another type than attach has made or found could have a cast or a check of
+-- the table's owner, so then nothing is touched, and the AFTER trigger enqueues the row.
 -- API: private
 create function motive.generate_inline(s motive.shape) returns void
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $generate$
 declare
-    a motive.attachment;
-begin
-    select t.* into strict a from motive.attachment as t where t.id = s.id;
-    execute format($create$
-create or replace function motive.inline_%1$s() returns trigger
-    language plpgsql volatile parallel unsafe security definer
-    set search_path to pg_catalog, pg_temp
-as $body$
+    a motive.attachment := (select t from motive.attachment as t where t.id = s.id);
+    body text := format($body$
 declare
     answer motive.inline_answer;
 begin
     if tg_level = 'STATEMENT' then
         perform set_config('motive.inline_deadline_%1$s', (clock_timestamp() + %9$L::interval)::text, true);
         return null;
+    end if;
+    if (select count(*) from pg_attribute where attrelid = tg_relid and (attname, atttypid) in (%11$s) and not attisdropped) < 6 then
+        return new;
     end if;
     answer := motive.ask_inline(
         new.%2$s::text, nullif(current_setting('motive.inline_deadline_%1$s', true), '')::timestamptz, %10$L);
@@ -115,9 +114,11 @@ begin
         new.%7$s := %8$s;
     end if;
     return new;
-end
-$body$ $create$, s.id, s.body, s.motive, s.confidence, s.motives, s.model, s.hash, motive.hash_expression('new.' || s.body),
-        a.budget, a.on_failure);
+end$body$, s.id, s.body, s.motive, s.confidence, s.motives, s.model, s.hash, motive.hash_expression('new.' || s.body),
+        a.budget, a.on_failure, s.written_types);
+begin
+    execute format('create or replace function motive.inline_%s() returns trigger language plpgsql volatile parallel unsafe '
+        'security definer set search_path to pg_catalog, pg_temp as %L', s.id, body);
     execute format('comment on function motive.inline_%s() is %L', s.id, 'Annotates what a statement on ' || s.relation || ' writes, within its budget');
     execute format('revoke all on function motive.inline_%s() from public', s.id);
     execute format('grant execute on function motive.inline_%s() to %s', s.id, s.owner::regrole);

@@ -129,6 +129,10 @@ as $$
         when c.oid is null then 'the table is gone'
         when not exists (select from pg_attribute as t where t.attrelid = a.target and t.attname = a.text_column and not t.attisdropped)
             then format('column %I is gone: detach, or attach the column that took its place', a.text_column)
+        when not exists (select from pg_attribute as t where t.attrelid = a.target and t.attname = a.text_column and motive.holds_text(t.atttypid))
+            then format('column %I holds no text any more: give it its type back, or detach', a.text_column)
+        when not pg_has_role(n.nspowner, c.relowner, 'MEMBER')
+            then format('the table belongs to %s: grant %s to %s, who installed pg_motive', c.relowner::regrole, c.relowner::regrole, n.nspowner::regrole)
         when not exists (select from motive.key_columns(a.target)) then 'the primary key is gone: add it again'
         when exists (select from motive.annotation_columns(a.prefix) as n where not exists (
                 select from pg_attribute as t where t.attrelid = a.target and t.attname = n.name and not t.attisdropped))
@@ -137,6 +141,7 @@ as $$
     from (select obstacle.attachment as id) as asked
     left join motive.attachment as a on a.id = asked.id
     left join pg_class as c on c.oid = a.target
+    join pg_namespace as n on n.nspname = 'motive'
 $$;
 comment on function motive.obstacle(integer) is 'Why an attached column cannot be annotated; null where it can';
 revoke all on function motive.obstacle(integer) from public;

@@ -19,12 +19,14 @@ create table motive.job (
     estimate bigint,
     started_at timestamptz not null default clock_timestamp(),
     stepped_at timestamptz not null default clock_timestamp(),
-    finished_at timestamptz
+    finished_at timestamptz,
+    problem text
 );
 comment on table motive.job is 'Backfills and their like, with how far they have come';
 comment on column motive.job.last_key is 'Primary key of the last row that was read';
 comment on column motive.job.estimate is 'Rows of the table when the job began, as the planner believed';
 comment on column motive.job.finished_at is 'Null while it runs';
+comment on column motive.job.problem is 'What the table answered to the last step, where that failed: it is tried again, and other jobs go on';
 revoke all on motive.job from public;
 create index job_running on motive.job (stepped_at) where finished_at is null;
 select pg_catalog.pg_extension_config_dump('motive.job', '');
@@ -113,31 +115,54 @@ create function motive.step(max_rows integer default 2000, model text default nu
 as $$
 declare
     j motive.job;
-    urgency smallint;
-    seen record;
 begin
     select w.* into j
-    from motive.job as w
+    from motive.job as w cross join motive.annotation_settings as s
     where w.finished_at is null
       and (w.kind <> 'reannotate' or coalesce(w.model, step.model) = step.model)
+      and (w.problem is null or w.stepped_at < clock_timestamp() - s.retry_delay)
       and (select count(*) from (
                select from motive.queue as q
                where q.attachment = w.attachment and q.priority = case w.kind when 'shadow' then 3 else 2 end
-               limit (select s.backfill_depth from motive.annotation_settings as s)) as waiting
-          ) < (select s.backfill_depth from motive.annotation_settings as s)
+               limit s.backfill_depth) as waiting
+          ) < s.backfill_depth
     order by w.stepped_at limit 1
     for update of w skip locked;
     if j.id is null then
         return case when step.model is null and exists (
             select from motive.job as w where w.finished_at is null and w.kind = 'reannotate') then -1 else 0 end;
-    end if;
-    urgency := case j.kind when 'shadow' then 3 else 2 end;
-    if motive.obstacle(j.attachment) is not null then
+    elsif motive.obstacle(j.attachment) is not null then
         delete from motive.job as w where w.id = j.id;
         return 1;
-    elsif j.kind = 'promote' then
-        return motive.step_promotion(j, least(max_rows, 500));
-    elsif j.kind = 'retry' then
+    end if;
+    begin
+        return case j.kind when 'promote' then motive.step_promotion(j, least(max_rows, 500)) else motive.step_walk(j, max_rows, model) end;
+    exception
+        when lock_not_available then
+            return 0;
+        when others then
+            if not motive.repair(j.attachment) then
+                -- The table's own triggers or policies: one table must not stop the walks over the others.
+                update motive.job as w set stepped_at = clock_timestamp(), problem = format('%s (%s)', left(sqlerrm, 300), sqlstate)
+                where w.id = j.id;
+            end if;
+            return 1;
+    end;
+end
+$$;
+comment on function motive.step(integer, text) is
+    'One step of the job that has waited longest; 0 where none has anything to do now, -1 where one must know the model that serves';
+revoke all on function motive.step(integer, text) from public;
+
+-- API: private
+create function motive.step_walk(j motive.job, max_rows integer, model text) returns bigint
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    seen record;
+begin
+    if j.kind = 'retry' then
         with again as (
             delete from motive.failure as f
             where f.ctid = any (array(select o.ctid from motive.failure as o where o.attachment = j.attachment limit max_rows))
@@ -145,31 +170,20 @@ begin
         )
         select null::jsonb as last_key, count(*) as scanned, jsonb_agg(a.key) as keys into seen from again as a;
     else
-        begin
-            execute format('select s.last_key, s.scanned, motive.without_retired($5, $3, s.keys, s.hashes) as keys from motive.scan_%s($1, $2, $3, $4) as s', j.attachment)
-                into seen using j.last_key, max_rows, j.kind, coalesce(j.model, step.model), j.attachment;
-        exception
-            when lock_not_available then
-                return 0;
-            when others then
-                if not motive.repair(j.attachment) then
-                    raise;
-                end if;
-                return 1;
-        end;
+        execute format('select s.last_key, s.scanned, motive.without_retired($5, $3, s.keys, s.hashes) as keys from motive.scan_%s($1, $2, $3, $4) as s', j.attachment)
+            into seen using j.last_key, max_rows, j.kind, coalesce(j.model, model), j.attachment;
     end if;
-    perform motive.enqueue(j.attachment, seen.keys, urgency, case j.kind when 'shadow' then j.model end);
+    perform motive.enqueue(j.attachment, seen.keys, case j.kind when 'shadow' then 3 else 2 end::smallint, case j.kind when 'shadow' then j.model end);
     update motive.job as w
     set last_key = coalesce(seen.last_key, w.last_key), scanned = w.scanned + seen.scanned, stepped_at = clock_timestamp(),
-        enqueued = w.enqueued + coalesce(jsonb_array_length(seen.keys), 0),
+        enqueued = w.enqueued + coalesce(jsonb_array_length(seen.keys), 0), problem = null,
         finished_at = case when seen.scanned < max_rows then clock_timestamp() end
     where w.id = j.id;
     return greatest(seen.scanned, 1);
 end
 $$;
-comment on function motive.step(integer, text) is
-    'One step of the job that has waited longest; 0 where none has anything to do now, -1 where one must know the model that serves';
-revoke all on function motive.step(integer, text) from public;
+comment on function motive.step_walk(motive.job, integer, text) is 'Reads the next rows of a walk, and enqueues those that need it';
+revoke all on function motive.step_walk(motive.job, integer, text) from public;
 
 -- API: private
 create function motive.without_retired(attachment integer, kind text, keys jsonb, hashes bytea[]) returns jsonb

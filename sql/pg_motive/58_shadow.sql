@@ -128,17 +128,13 @@ begin
           order by s.key limit max_rows) as r;
     reached := keys[cardinality(keys)];
     if reached is not null then
-        begin
-            -- What stands there now is kept, for rollback().
-            execute format(
-                'insert into motive.shadow_result as s (attachment, key, model, hash, motives, confidence) '
-                'select $1, n.key, n.model, n.hash, n.motives, coalesce(n.confidence, 0) from motive.said_%s($2) as n '
-                'where n.model <> $3 and n.model <> ''person'' on conflict on constraint shadow_result_pkey do update '
-                'set hash = excluded.hash, motives = excluded.motives, confidence = excluded.confidence', j.attachment)
-                using j.attachment, keys, j.model;
-        exception when lock_not_available then
-            return 0;
-        end;
+        -- What stands there now is kept, for rollback().
+        execute format(
+            'insert into motive.shadow_result as s (attachment, key, model, hash, motives, confidence) '
+            'select $1, n.key, n.model, n.hash, n.motives, coalesce(n.confidence, 0) from motive.said_%s($2) as n '
+            'where n.model <> $3 and n.model <> ''person'' on conflict on constraint shadow_result_pkey do update '
+            'set hash = excluded.hash, motives = excluded.motives, confidence = excluded.confidence', j.attachment)
+            using j.attachment, keys, j.model;
         outcome := motive.write_results(j.attachment, taken, j.model, motive.check_labels(taken, j.model));
         if cardinality(outcome.back) > 0 then
             -- Locked or changed just now: a worker asks again.
@@ -147,7 +143,7 @@ begin
     end if;
     update motive.job as w
     set last_key = coalesce(reached, w.last_key), scanned = w.scanned + coalesce(cardinality(keys), 0),
-        stepped_at = clock_timestamp(),
+        stepped_at = clock_timestamp(), problem = null,
         finished_at = case when coalesce(cardinality(keys), 0) < max_rows then clock_timestamp() end
     where w.id = j.id;
     return greatest(1, coalesce(cardinality(keys), 0));

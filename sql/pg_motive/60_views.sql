@@ -54,7 +54,7 @@ revoke all on motive.freshness from public;
 
 -- API: public
 create view motive.jobs with (security_barrier) as
-select a.target, a.text_column, j.kind, j.model, j.scanned, j.enqueued, j.estimate, j.started_at, j.stepped_at, j.finished_at
+select a.target, a.text_column, j.kind, j.model, j.scanned, j.enqueued, j.estimate, j.started_at, j.stepped_at, j.finished_at, j.problem
 from motive.job as j join motive.attachment as a on a.id = j.attachment
 where pg_catalog.has_table_privilege(a.target, 'SELECT');
 comment on view motive.jobs is 'Backfills and their like, with how far they have come';

@@ -25,7 +25,7 @@ create function motive.normal_key(target regclass, key jsonb) returns jsonb
 as $$
     select case jsonb_typeof(key)
         when 'object' then (
-            select jsonb_agg(key ->> k.name::text order by k.n) from motive.key_columns(target) with ordinality as k (name, type, plain, exact, digits, n))
+            select jsonb_agg(key ->> k.name::text order by k.n) from motive.key_columns(target) with ordinality as k (name, type, type_id, plain, exact, digits, n))
         when 'array' then (select jsonb_agg(e.value order by e.n) from jsonb_array_elements_text(key) with ordinality as e (value, n))
         else jsonb_build_array(key #>> '{}')
     end

@@ -13,7 +13,7 @@ as $$
         'motive.diff(text, text), '
         'motive.check_target(regclass, name, name), motive.check_mode(text), motive.add_annotation_columns(regclass, name), '
         'motive.create_triggers(integer, regclass, name, name), motive.create_inline_triggers(integer, regclass, name, text), '
-        'motive.key_columns(regclass), motive.annotation_columns(name), motive.hash_expression(text), motive.shape_of(integer), '
+        'motive.key_columns(regclass), motive.holds_text(oid), motive.annotation_columns(name), motive.hash_expression(text), motive.shape_of(integer), '
         'motive.normal_key(regclass, jsonb), motive.start_job(regclass, name, text, text), '
         'motive.generate(integer), motive.sweep(), motive.obstacle(integer), motive.uncovered_partitions(integer)'
 $$;

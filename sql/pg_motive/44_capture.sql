@@ -1,0 +1,96 @@
+-- The statements that enqueue, for a trigger function in which motive_new and, after an update, motive_old are visible.
+-- API: private
+create function motive.capture_statements(s motive.shape, key text, keys text, same_row text, as_text text) returns text
+    language sql immutable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$
+    select format($body$
+    if tg_op = 'INSERT' then
+        if (select count(*) from motive_new) <= 1000 then
+            insert into motive.queue (attachment, keys)
+            select %1$s, %4$s from motive_new as n where %6$s having count(*) > 0;
+        else
+            insert into motive.queue (attachment, keys)
+            select %1$s, jsonb_agg(e.key)
+            from (select %3$s as key, (row_number() over () - 1) / 1000 as part from motive_new as n where %6$s) as e
+            group by e.part;
+        end if;
+    else
+        insert into motive.queue (attachment, keys)
+        select %1$s, jsonb_agg(e.key)
+        from (select %3$s as key, (row_number() over () - 1) / 1000 as part
+              from motive_new as n left join motive_old as o on %5$s
+              where %6$s
+                and (%7$s is null or o.%2$s is null or %8$s collate "C" <> %9$s collate "C")) as e
+        group by e.part;
+    end if;
+    return null;$body$,
+        s.id, s.body, key, keys, same_row, s.pending, s.first_key,
+        format(as_text, 'n.' || s.body), format(as_text, 'o.' || s.body))
+$$;
+comment on function motive.capture_statements(motive.shape, text, text, text, text) is 'The part of a capturing trigger function that enqueues';
+revoke all on function motive.capture_statements(motive.shape, text, text, text, text) from public;
+
+-- Runs as the extension's owner, on a table and perhaps on a trigger that its owner has changed since. So it looks at
+-- the columns' types first. As they were: the quick way, where only casts and operators of pg_catalog apply. Changed: by
+-- output functions, which nobody but a superuser can write. No text any more, or a column renamed or dropped: nothing
+-- is enqueued, the user's statement does not fail, and motive.status says what stands in the way.
+-- API: private
+create function motive.generate_capture(s motive.shape) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $generate$
+declare
+    body text := format($body$
+declare
+    holds_text boolean;
+begin
+    if (select count(*) from pg_attribute where attrelid = tg_relid and (attname, atttypid) in (%1$s) and not attisdropped) = %2$s then%3$s
+    end if;
+    select motive.holds_text(atttypid) into holds_text from pg_attribute where attrelid = tg_relid and attname = %4$L and not attisdropped;
+    if not coalesce(holds_text, false)
+        or (select count(*) from pg_attribute where attrelid = tg_relid and attname in (%5$s) and not attisdropped) < %2$s - 1 then
+        return null;
+    end if;%6$s
+end$body$,
+        s.read_types, s.read_count,
+        motive.capture_statements(s, s.key_of_n, s.keys_of_n, s.same_row, '%s::text'),
+        (select a.text_column from motive.attachment as a where a.id = s.id), s.key_names,
+        motive.capture_statements(s, s.key_by_output, format('jsonb_agg(%s)', s.key_by_output), s.same_row_by_output, 'format(''%%s'', %s)'));
+begin
+    execute format('create or replace function motive.capture_%s() returns trigger language plpgsql volatile parallel unsafe '
+        'security definer set search_path to pg_catalog, pg_temp%s as %L', s.id, s.settings, body);
+    execute format('comment on function motive.capture_%s() is %L', s.id, 'Enqueues what a statement on ' || s.relation || ' wrote');
+    execute format('revoke all on function motive.capture_%s() from public', s.id);
+    execute format('grant execute on function motive.capture_%s() to %s', s.id, s.owner::regrole);
+end
+$generate$;
+comment on function motive.generate_capture(motive.shape) is 'Writes the trigger function of an attachment that enqueues';
+revoke all on function motive.generate_capture(motive.shape) from public;
+
+-- Runs as whoever updates the row, and so needs no care.
+-- API: private
+create function motive.generate_guard(s motive.shape) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $generate$
+declare
+    body text := format($body$
+begin
+    if tg_argv[0] = 'reset' then
+        new.%1$s := null; new.%2$s := null; new.%3$s := null; new.%4$s := null; new.%5$s := null;
+    else
+        new.%1$s := old.%1$s; new.%2$s := old.%2$s; new.%3$s := old.%3$s; new.%4$s := old.%4$s; new.%5$s := old.%5$s;
+    end if;
+    return new;
+end$body$, s.motive, s.confidence, s.motives, s.model, s.hash);
+begin
+    execute format('create or replace function motive.guard_%s() returns trigger language plpgsql volatile parallel unsafe '
+        'set search_path to pg_catalog, pg_temp as %L', s.id, body);
+    execute format('comment on function motive.guard_%s() is %L', s.id, 'Keeps the annotation of ' || s.relation || ' true to its text');
+    execute format('revoke all on function motive.guard_%s() from public', s.id);
+    execute format('grant execute on function motive.guard_%s() to %s', s.id, s.owner::regrole);
+end
+$generate$;
+comment on function motive.generate_guard(motive.shape) is 'Writes the trigger function of an attachment that keeps it true to the text';
+revoke all on function motive.generate_guard(motive.shape) from public;

@@ -1,0 +1,221 @@
+-- The functions that run SQL on a user's table, SECURITY DEFINER and owned by the table's owner. All are made here, so
+-- that each begins and ends the same way.
+
+-- Up to PostgreSQL 17 a deferred trigger fires at the commit as whoever commits, here the worker: a table's owner would
+-- gain its rights. So they fire before the function returns, again and again should they defer more; a turn in which no
+-- row was written deferred nothing. A deferred trigger that refuses a row is then this row's fault as well, instead of
+-- failing the commit of all others.
+-- API: private
+create function motive.settling() returns text
+    language sql immutable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$ select $body$
+    if exists (select from pg_trigger as u where u.tgdeferrable) then
+        declare
+            activity constant text := 'select pg_catalog.string_agg(pg_catalog.format(''%s %s'', u.relid, u.n_tup_ins + u.n_tup_upd + u.n_tup_del), '','') '
+                'from pg_catalog.pg_stat_xact_user_tables as u where u.n_tup_ins + u.n_tup_upd + u.n_tup_del > 0';
+            activity_before text;
+            activity_after text;
+        begin
+            if not current_setting('track_counts')::boolean then
+                raise exception using message = 'beside deferrable constraints annotation needs track_counts';
+            end if;
+            execute activity into activity_after;
+            for turn in 1 .. 5 loop
+                activity_before := activity_after;
+                set constraints all immediate;
+                execute activity into activity_after;
+                exit when activity_after is not distinct from activity_before;
+                if turn = 5 then
+                    raise exception using message = 'the deferred triggers of the table come to no end';
+                end if;
+            end loop;
+        end;
+    end if;$body$ $$;
+comment on function motive.settling() is 'The end of each function that runs SQL on a user''s table: deferred triggers fire as the table''s owner';
+revoke all on function motive.settling() from public;
+
+-- The function belongs to the table's owner, who may ALTER it: to run as its caller, to another search path, to another
+-- owner. Then it must do nothing at all, and before it knows that, nothing that it calls may depend on the search path.
+-- API: private
+create function motive.create_access(s motive.shape, name text, arguments text, returns text, settings text,
+                                     declarations text, body text, purpose text) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $generate$
+declare
+    whole text := format($body$
+%1$s
+begin
+    if current_user::pg_catalog.regrole::pg_catalog.oid operator(pg_catalog.<>) %2$s::pg_catalog.oid then
+        raise exception using message = 'a function of the attachment does not run as the table''s owner';
+    end if;
+%3$s
+%4$s
+end$body$, declarations, s.owner, body, motive.settling());
+    lent constant boolean := not has_schema_privilege(s.owner, 'motive', 'CREATE')
+        and not (select r.rolsuper from pg_roles as r where r.rolname = current_user);
+begin
+    execute format('create or replace function motive.%s_%s(%s)%s language plpgsql volatile parallel unsafe security definer '
+        'set search_path to pg_catalog, pg_temp %s%s as %L', name, s.id, arguments, returns, settings, s.settings, whole);
+    execute format('comment on function motive.%s_%s is %L', name, s.id, purpose || ' ' || s.relation);
+    -- An ordinary role can give a function away only to somebody who could have made it in this schema.
+    if lent then
+        execute format('grant create on schema motive to %s', s.owner::regrole);
+    end if;
+    execute format('alter function motive.%s_%s owner to %s', name, s.id, s.owner::regrole);
+    if lent then
+        execute format('revoke create on schema motive from %s', s.owner::regrole);
+    end if;
+    execute format('revoke all on function motive.%s_%s from public', name, s.id);
+    execute format('grant execute on function motive.%s_%s to %s', name, s.id, current_user::regrole);
+end
+$generate$;
+comment on function motive.create_access(motive.shape, text, text, text, text, text, text, text) is
+    'Makes one of the functions that run SQL on a user''s table';
+revoke all on function motive.create_access(motive.shape, text, text, text, text, text, text, text) from public;
+
+-- API: private
+create function motive.generate_readers(s motive.shape) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $generate$
+declare
+    hash constant text := motive.hash_expression('t.' || s.body);
+begin
+    perform motive.create_access(s, 'read', 'entries bigint[], keys jsonb[], model text, every boolean',
+        ' returns table (entry bigint, key jsonb, body text, hash bytea, problem text)', 'set lock_timeout to ''200ms''',
+        '#variable_conflict use_column', format($body$
+    -- `offset 0` keeps the planner from computing a hash more than once.
+    return query
+        select e.entry, e.key, case when e.needed and not e.big then e.body end, case when e.needed then e.hash end,
+               case when e.needed and e.big then format('the text has %%s bytes; the limit is 65536', octet_length(e.body)) end
+        from (
+            select d.entry, d.key, d.body, d.hash, octet_length(d.body) > 65536 as big,
+                   d.hash is not null and (read_%1$s.every or d.known is distinct from d.hash
+                       or (d.by is distinct from 'person' and d.by is distinct from coalesce(read_%1$s.model, d.by))) as needed
+            from (
+                select g.entry, g.key, t.%3$s::text as body, t.%6$s as known, t.%7$s as by, %5$s as hash
+                from unnest(read_%1$s.entries, read_%1$s.keys) as g (entry, key)
+                left join %2$s as t on %4$s
+                offset 0
+            ) as d
+            offset 0
+        ) as e;$body$, s.id, s.relation, s.body, s.match, hash, s.hash, s.model), 'Texts by key, of');
+    perform motive.create_access(s, 'scan', 'after jsonb, max_rows integer, kind text, model text, '
+        'out last_key jsonb, out scanned bigint, out keys jsonb, out hashes bytea[]', '',
+        -- A generic plan would read the whole index for every step.
+        'set lock_timeout to ''200ms'' set plan_cache_mode to force_custom_plan', '#variable_conflict use_variable', format($body$
+    select (array_agg(p.key order by p.n desc))[1], count(*), jsonb_agg(p.key order by p.n) filter (where p.wanted),
+           array_agg(p.hash order by p.n) filter (where p.wanted)
+    into last_key, scanned, keys, hashes
+    from (
+        select d.n, d.key, d.hash, d.hash is not null and case scan_%1$s.kind
+                   when 'shadow' then true
+                   when 'reannotate' then d.by is distinct from 'person' and d.by is distinct from scan_%1$s.model
+                   else d.known is distinct from d.hash end as wanted
+        from (
+            select row_number() over (order by %3$s) as n, %4$s as key, t.%5$s as known, t.%6$s as by, %7$s as hash
+            from %2$s as t
+            where scan_%1$s.after is null or (%3$s) > (%8$s)
+            order by %3$s
+            limit scan_%1$s.max_rows
+        ) as d
+        offset 0
+    ) as p;$body$, s.id, s.relation, s.key_list, s.key_of_t, s.hash, s.model, hash, s.key_values), 'One step of a backfill over');
+    perform motive.create_access(s, 'said', 'keys jsonb[]',
+        ' returns table (key jsonb, hash bytea, motives text[], confidence real, model text)', 'set lock_timeout to ''200ms''',
+        '#variable_conflict use_column', format($body$
+    return query
+        select g.key, t.%4$s, t.%5$s, t.%6$s, t.%7$s
+        from unnest(said_%1$s.keys) as g (key) join %2$s as t on %3$s
+        where t.%4$s is not null and t.%7$s is not null;$body$,
+        s.id, s.relation, s.match, s.hash, s.motives, s.confidence, s.model), 'The annotation, by key, of');
+end
+$generate$;
+comment on function motive.generate_readers(motive.shape) is 'Writes the functions that read an attachment''s table';
+revoke all on function motive.generate_readers(motive.shape) from public;
+
+-- Rows are locked in key order and what somebody else has locked is skipped, so that no statement of a user can wait for
+-- us while we wait for it. lock_timeout lies below deadlock_timeout: should a user's own trigger wait for something, we
+-- give up before PostgreSQL looks for a victim. The rows, once locked and found unchanged, stay so until the end of the
+-- transaction: the update need not look again.
+-- API: private
+create function motive.generate_writer(s motive.shape) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $generate$
+begin
+    perform motive.create_access(s, 'write', 'results motive.result[], model text, abstention text, out written jsonb[], out back jsonb[]',
+        '', 'set lock_timeout to ''100ms''', '#variable_conflict use_variable
+declare
+    places integer[];', format($body$
+    -- By the primary key, row after row: joined otherwise, the hash of every row of the table would be computed.
+    perform set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
+    select array_agg(h.place) into places
+    from (
+        select g.place
+        from (select r.k as key, r.h as hash, r.place from unnest(results) with ordinality as r (e, k, h, m, c, x, f, place)) as g
+        join %2$s as t on %4$s
+        where g.hash = %5$s
+          and (t.%6$s is distinct from g.hash
+               or (t.%7$s is distinct from 'person' and t.%7$s is distinct from write_%1$s.model))
+        order by %3$s
+        for no key update of t skip locked
+    ) as h;
+    perform set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true);
+    perform set_config('motive.writing', 'on', true);
+    with done as (
+        update %2$s as t
+        set %8$s = coalesce(g.motives[1], abstention), %9$s = g.confidence, %10$s = g.motives,
+            %7$s = write_%1$s.model, %6$s = g.hash
+        from (
+            select r.k as key, r.h as hash, r.m as motives, r.c as confidence
+            from unnest(results) with ordinality as r (e, k, h, m, c, x, f, place)
+            where r.place in (select p.place from unnest(places) as p (place))
+            offset 0
+        ) as g
+        where %4$s
+        returning g.key
+    )
+    select coalesce(array_agg(d.key), '{}') into written from done as d;
+    perform set_config('motive.writing', '', true);
+    if cardinality(written) < cardinality(results) then
+        -- Not written: gone, without text, already right, or (these alone come back) locked or changed meanwhile.
+        select array_agg(g.key) into back
+        from (select r.k as key from unnest(results) as r (e, k, h, m, c, x, f)) as g
+        join %2$s as t on %4$s
+        where t.%11$s is not null
+          and (t.%6$s is distinct from %5$s
+               or (t.%7$s is distinct from 'person' and t.%7$s is distinct from write_%1$s.model));
+    end if;$body$, s.id, s.relation, s.key_list, s.match, motive.hash_expression('t.' || s.body), s.hash, s.model,
+        s.motive, s.confidence, s.motives, s.body), 'Writes annotations into');
+end
+$generate$;
+comment on function motive.generate_writer(motive.shape) is 'Writes the function that writes into an attachment''s table';
+revoke all on function motive.generate_writer(motive.shape) from public;
+
+-- Says nothing about the caller's rights because it does nothing for the caller: whatever stands in
+-- motive.attachment, where only a table's owner could put it, gets the functions that follow from the catalogs.
+-- API: private
+create function motive.generate(attachment integer) returns void
+    language plpgsql volatile strict parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    s motive.shape := motive.shape_of(attachment);
+begin
+    if s.relation is null or motive.obstacle(attachment) is not null then
+        return;
+    end if;
+    perform pg_advisory_xact_lock('motive.attachment'::regclass::oid::integer, attachment);
+    perform motive.generate_capture(s);
+    perform motive.generate_guard(s);
+    perform motive.generate_readers(s);
+    perform motive.generate_writer(s);
+    perform motive.generate_inline(s);
+    update motive.attachment as a set generated_for = md5(s::text) where a.id = s.id;
+end
+$$;
+comment on function motive.generate(integer) is 'Writes the functions of an attachment anew, as the catalogs are now';
+revoke all on function motive.generate(integer) from public;

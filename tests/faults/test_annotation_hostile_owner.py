@@ -1,0 +1,230 @@
+"""What a table's owner gains who uses it against the worker and the extension: nothing (F57, P9)."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.fixtures.annotation import Annotation
+from tests.fixtures.postgres import Connection
+
+GIFT = "a gift for my mother"
+
+# Tries to become superuser, whoever it runs as, and notes who that was.
+TRY = """
+create table alices.seen (who text, gained boolean);
+create function alices.try() returns boolean language plpgsql as $$
+begin
+    begin
+        execute 'alter role granted superuser';
+        insert into alices.seen values (current_user, true);
+    exception when others then
+        insert into alices.seen values (current_user, false);
+    end;
+    return true;
+end $$;
+create function alices.try_in_trigger() returns trigger language plpgsql as
+    $$ begin perform alices.try(); return new; end $$;
+-- With it a type's values cannot be read as text, nor a value become one of it, without its being run.
+create function alices.try_on(text) returns text language plpgsql as
+    $$ begin perform alices.try(); return $1; end $$;
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_gained(annotation: Annotation, alice: Connection) -> Iterator[None]:
+    """Every test begins with the weapon, and ends with nobody but its owner having fired it."""
+    alice.execute(TRY)
+    yield
+    assert {who for (who,) in annotation.execute("select who from alices.seen")} <= {"granted"}
+    assert not annotation.value("select bool_or(gained) from alices.seen")
+    assert not annotation.value("select rolsuper from pg_roles where rolname = 'granted'")
+
+
+def annotate(annotation: Annotation, alice: Connection) -> None:
+    """A row of hers is annotated by a worker that is a superuser; somebody else's as well."""
+    annotation.execute("create table texts (id integer primary key, body text)")
+    annotation.attach("texts")
+    annotation.execute("insert into texts values (1, %s)", GIFT)
+    alice.execute("insert into alices.texts values (1, %s)", [GIFT])
+    annotation.value("select motive.backfill('alices.texts')")
+    annotation.drain(lanes=1)
+    assert annotation.labels() == {1: "gift"}
+
+
+def fired(annotation: Annotation) -> bool:
+    """Whether the weapon went off at all: otherwise the test shows nothing."""
+    return bool(annotation.value("select exists (select from alices.seen)"))
+
+
+@pytest.mark.parametrize("moment", ["before update", "after update"])
+def test_a_trigger_fires_as_the_tables_owner(annotation: Annotation, alice: Connection, moment: str) -> None:
+    alice.execute(f"create trigger try {moment} on alices.texts for each row execute function alices.try_in_trigger()")
+    annotate(annotation, alice)
+    assert fired(annotation)
+    assert annotation.labels("alices.texts") == {1: "gift"}
+
+
+def test_a_deferred_trigger_fires_as_the_tables_owner_too(annotation: Annotation, alice: Connection) -> None:
+    """At the commit it would fire as the worker; one that defers the next is followed to its end."""
+    alice.execute("create table alices.other (n integer)")
+    alice.execute(
+        "create function alices.defer() returns trigger language plpgsql as $$ begin perform alices.try(); "
+        "set constraints all deferred; insert into alices.other values (1); return new; end $$; "
+        "create constraint trigger defer after update on alices.texts deferrable initially deferred "
+        "for each row execute function alices.defer(); "
+        "create constraint trigger try after insert on alices.other deferrable initially deferred "
+        "for each row execute function alices.try_in_trigger()"
+    )
+    annotate(annotation, alice)
+    assert annotation.value("select count(*) from alices.seen") >= 2
+    assert annotation.labels("alices.texts") == {1: "gift"}
+
+
+def test_deferred_triggers_without_end_stop_their_own_rows_alone(annotation: Annotation, alice: Connection) -> None:
+    alice.execute("create table alices.other (n integer)")
+    alice.execute(
+        "create function alices.defer() returns trigger language plpgsql as $$ begin perform alices.try(); "
+        "set constraints all deferred; insert into alices.other values (1); return new; end $$"
+    )
+    for table, event in (("texts", "update"), ("other", "insert")):
+        alice.execute(
+            f"create constraint trigger defer after {event} on alices.{table} deferrable initially deferred "
+            "for each row execute function alices.defer()"
+        )
+    annotate(annotation, alice)
+    assert annotation.labels("alices.texts") == {1: None}
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_a_policy_is_asked_as_the_tables_owner(annotation: Annotation, alice: Connection, forced: bool) -> None:
+    alice.execute("create policy try on alices.texts using (alices.try())")
+    alice.execute("alter table alices.texts enable row level security")
+    if forced:
+        alice.execute("alter table alices.texts force row level security")
+    annotate(annotation, alice)
+    assert fired(annotation) is forced
+    assert annotation.labels("alices.texts") == {1: "gift"}
+
+
+def test_an_index_expression_is_computed_as_the_tables_owner(annotation: Annotation, alice: Connection) -> None:
+    alice.execute(
+        "create function alices.index_try(text) returns text immutable language plpgsql as $$ begin "
+        "if current_user <> 'granted' then execute 'alter role granted superuser'; end if; return $1; end $$; "
+        "create index on alices.texts (alices.index_try(motive))"
+    )
+    annotate(annotation, alice)
+    assert annotation.labels("alices.texts") == {1: "gift"}
+
+
+SHADOWS = """
+create domain alices.oid as pg_catalog.oid check (alices.try());
+create domain alices.regrole as pg_catalog.regrole check (alices.try());
+create function alices.array_agg(jsonb) returns jsonb[] language plpgsql as
+    $$ begin perform alices.try(); return null; end $$;
+"""
+
+
+@pytest.mark.parametrize("security", ["invoker", "definer"])
+def test_functions_that_their_owner_has_altered_give_nothing_away(
+    annotation: Annotation, alice: Connection, security: str
+) -> None:
+    """The reader and the writer are hers: she may change as whom they run, and what their names mean."""
+    alice.execute(SHADOWS)
+    alice.execute(
+        "create trigger try before update on alices.texts for each row execute function alices.try_in_trigger()"
+    )
+    number = annotation.value("select id from motive.attachment")
+    for name in ("read", "scan", "said", "write"):
+        alice.execute(f"alter function motive.{name}_{number} security {security}")
+        alice.execute(f"alter function motive.{name}_{number} set search_path to alices, pg_catalog")
+    annotate(annotation, alice)
+
+
+def test_a_cast_of_the_owners_is_not_run_by_the_capturing_trigger(annotation: Annotation, alice: Connection) -> None:
+    """That trigger is the extension's: she may put it on another table, but not on other types."""
+    number = annotation.value("select id from motive.attachment")
+    alice.execute(
+        "create type alices.evil as (t text); "
+        "create function alices.said(alices.evil) returns text language plpgsql as "
+        "$$ begin perform alices.try(); return 'x'; end $$; "
+        "create cast (alices.evil as text) with function alices.said(alices.evil)"
+    )
+    for table, columns in (("a", "id integer, body alices.evil"), ("b", "id alices.evil, body text")):
+        alice.execute(f"create table alices.{table} ({columns})")
+        alice.execute(
+            f"create trigger trap after insert on alices.{table} referencing new table as motive_new "
+            f"for each statement execute function motive.capture_{number}()"
+        )
+    alice.execute("insert into alices.a values (1, row('x')); insert into alices.b values (row('x'), 'x')")
+    annotate(annotation, alice)
+
+
+@pytest.mark.parametrize("column", ["body", "motive", "motives", "motive_model"])
+def test_a_check_of_the_owners_is_not_run_by_the_inline_trigger(
+    annotation: Annotation, alice: Connection, column: str
+) -> None:
+    alice.execute("select motive.attach('alices.texts', 'body', 'inline', '5 s')")
+    number = annotation.value("select id from motive.attachment")
+    alice.execute(
+        "create domain alices.evil as text check (value is null or alices.try_on(value) = value); "
+        "create domain alices.evils as text[] check (value is null or alices.try_on('x') = 'x')"
+    )
+    types = {
+        "body": "text",
+        "motive": "text",
+        "motive_confidence": "real",
+        "motives": "text[]",
+        "motive_model": "text",
+        "motive_hash": "bytea",
+        column: "alices.evils" if column == "motives" else "alices.evil",
+    }
+    columns = ", ".join(f"{name} {type_}" for name, type_ in types.items())
+    alice.execute(f"create table alices.trap ({columns})")
+    alice.execute(
+        f"create trigger trap before insert on alices.trap for each row execute function motive.inline_{number}()"
+    )
+    alice.execute("insert into alices.trap (body) values (%s)", [GIFT])
+    annotate(annotation, alice)
+
+
+@pytest.mark.parametrize("name", ["$body$;alter role granted superuser;select $body$", "'||alices.try()||'", "$$"])
+def test_names_are_never_read_as_code(annotation: Annotation, alice: Connection, name: str) -> None:
+    """Not even where nobody checks the bodies of functions when they are made."""
+    alice.execute("set check_function_bodies to off")
+    quoted = psycopg.sql.Identifier(name).as_string()
+    table = f"alices.{quoted}"
+    alice.execute(f"create table {table} (id integer primary key, {quoted} text)".encode())
+    alice.execute("select motive.attach(%s, %s, 'inline', '5 s', 'queue', 'm$body$')", [table, name])
+    alice.execute("select motive.attach(%s, %s, prefix => 'm$body$')", [table, name])
+    alice.execute(f"insert into {table} values (1, 'a gift')".encode())
+    annotate(annotation, alice)
+    assert alice.execute(f'select "m$body$" from {table}'.encode()).fetchall() == [("gift",)]
+
+
+SETTINGS = {
+    "search path": "perform set_config('search_path', 'alices', false)",
+    "timeout": "set statement_timeout to '1ms'",
+    "read only": "set default_transaction_read_only to on",
+    "replication": "set client_min_messages to error; set datestyle to 'german'; set row_security to off",
+    "types": "if to_regtype('pg_temp.jsonb') is null then "
+    "create domain pg_temp.jsonb as text check (alices.try()); create domain pg_temp.int2 as text; end if",
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_what_a_trigger_sets_for_the_session_harms_nobody(
+    annotation: Annotation, alice: Connection, setting: str
+) -> None:
+    """The worker's next calls are as if it had never run."""
+    alice.execute(
+        "create function alices.make_interval(secs float8) returns interval language plpgsql as "
+        "$$ begin perform alices.try(); return '1 s'; end $$"
+    )
+    alice.execute(
+        "create function alices.set() returns trigger language plpgsql as "
+        f"$$ begin {SETTINGS[setting]}; return new; end $$; "
+        "create trigger try before update on alices.texts for each row execute function alices.set()"
+    )
+    annotate(annotation, alice)
+    assert annotation.labels("alices.texts") == {1: "gift"}
