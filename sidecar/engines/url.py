@@ -9,7 +9,7 @@ calibration are read from it, so that the sidecar can start, and say which model
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from sidecar.config import parse_address
 from sidecar.errors import ConfigError
@@ -33,17 +33,15 @@ def parse_engine(text: str) -> EngineUrl:
     """Reads an engine URL; raises ConfigError with the remedy."""
     if text.startswith("onnx:"):
         return EngineUrl(_path(text.removeprefix("onnx:")))
-    try:
-        parts = urlsplit(text)
-        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
-    except ValueError as error:
-        raise ConfigError(f"engine {text!r} cannot be read: {error}", _REMEDY) from None
-    model = parts.path.strip("/")
-    if parts.scheme != "triton" or not model or "/" in model:
+    # By hand, as the library would take a list of addresses for one, and refuse IPv6 in it.
+    where, _, question = text.removeprefix("triton://").partition("?")
+    listed, _, model = where.partition("/")
+    if not text.startswith("triton://") or not model or "/" in model:
         raise ConfigError(f"engine {text!r} names no model", _REMEDY)
+    query = parse_qs(question)
     if set(query) != {"repository"}:
         raise ConfigError(f"engine {text!r} needs repository=PATH and nothing else after the question mark", _REMEDY)
-    addresses = tuple(parts.netloc.split(","))
+    addresses = tuple(listed.split(","))
     for address in addresses:
         parse_address(address, "engine")
     if len(set(addresses)) != len(addresses):
