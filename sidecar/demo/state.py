@@ -66,9 +66,13 @@ def running(pid_file: Path) -> int | None:
     try:
         pid = int(pid_file.read_text(encoding="ascii"))
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
     except (OSError, ValueError):
         return None
-    return pid if b"\0sidecar\0" in command else None
+    if status.split()[0] == "Z":
+        return None
+    # While one program is being replaced by another, the command line is empty.
+    return pid if not command or b"\0sidecar\0" in command else None
 
 
 def stop_process(pid_file: Path, timeout: float = 20.0) -> None:
@@ -81,7 +85,6 @@ def stop_process(pid_file: Path, timeout: float = 20.0) -> None:
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
                 break
-            _reap(pid)
             time.sleep(0.02)
         _reap(pid)
     pid_file.unlink(missing_ok=True)
@@ -92,16 +95,17 @@ def kill_process(pid_file: Path) -> None:
     pid = running(pid_file)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: _reap(pid) or running(pid_file) is None, 10, "the end of a killed process")
+        wait_until(lambda: running(pid_file) is None, 10, "the end of a killed process")
+        _reap(pid)
     pid_file.unlink(missing_ok=True)
 
 
-def _reap(pid: int) -> bool:
-    """Takes the exit status of a child of ours, without which it would stay listed; whether it had one."""
+def _reap(pid: int) -> None:
+    """Takes the exit status of a child of ours, without which it would stay listed."""
     try:
-        return os.waitpid(pid, os.WNOHANG) != (0, 0)
+        os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return False
+        return
 
 
 def wait_until(done: Callable[[], bool], timeout: float, description: str) -> float:
