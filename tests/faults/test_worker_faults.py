@@ -1,5 +1,6 @@
 """What happens to the worker, to its database and to its sidecar (F28 to F41): nothing is lost, stuck or stale."""
 
+import contextlib
 import datetime
 import logging
 import signal
@@ -80,21 +81,59 @@ def proxied(postgres: PrivatePostgres, annotation: Annotation) -> Iterator[tuple
     proxy.close()
 
 
+def blocked(annotation: Annotation, function: str) -> int:
+    """Calls of a worker that wait for a lock."""
+    return int(
+        annotation.value(
+            "select count(*) from pg_stat_activity where application_name = 'pg_motive worker' "
+            "and wait_event_type = 'Lock' and query like '%%motive.' || %s || '(%%'",
+            function,
+        )
+    )
+
+
+@pytest.mark.parametrize("moment", ["claim", "call", "complete"])
 @pytest.mark.parametrize("fault", ["drop", "deaf"])
-def test_the_link_to_the_database_breaks_during_the_call(
-    annotation: Annotation, proxied: tuple[TcpProxy, str], fault: str
+def test_the_link_to_the_database_breaks(
+    annotation: Annotation, proxied: tuple[TcpProxy, str], connect: Connect, fault: str, moment: str
 ) -> None:
-    """F30: cut or black-holed while the sidecar answers, so that complete() meets it."""
+    """F30: cut or black-holed during a claim, a call to the sidecar, or a complete; no row is written twice."""
     proxy, dsn = proxied
     fill(annotation)
-    with annotation.working(dsn=dsn, lease_s=3.0, database_timeout_s=1.0):
-        with annotation.fake.hang():
+    annotation.execute("alter table texts add writes integer not null default 0")
+    count_writes(annotation)
+    holder = connect()
+    with contextlib.ExitStack() as stack:
+        if moment == "claim":
+            holder.execute("begin")
+            holder.execute("lock table motive.queue in access exclusive mode")
+        stack.enter_context(annotation.fake.hang())
+        stack.enter_context(annotation.working(dsn=dsn, lease_s=3.0, database_timeout_s=1.0))
+        if moment == "claim":
+            wait_until(lambda: blocked(annotation, "claim"), lambda calls: calls > 0, 20.0, "a claim to wait")
+        else:
             assert annotation.fake.waiting.wait(20)
-            with getattr(proxy, fault)():
-                annotation.fake._release.set()
-                wait_until(lambda: claimed(annotation), lambda entries: entries == 0, 20.0, "the lease to end")
+        if moment == "complete":
+            holder.execute("begin")
+            holder.execute("lock table motive.queue in access exclusive mode")
+            annotation.fake.let_go()
+            wait_until(lambda: blocked(annotation, "complete"), lambda calls: calls > 0, 20.0, "a complete to wait")
+        with getattr(proxy, fault)():
+            annotation.fake.let_go()
+            if moment != "call":
+                holder.execute("rollback")
+            wait_until(lambda: claimed(annotation), lambda entries: entries == 0, 20.0, "the lease to end")
         annotation.wait_drained()
-    assert set(annotation.labels().values()) == {"gift"}
+    assert annotation.execute("select distinct motive, writes from texts").fetchall() == [("gift", 1)]
+
+
+def count_writes(annotation: Annotation) -> None:
+    """Has the column `writes` count how often a row's motive is written."""
+    annotation.execute(
+        "create function pg_temp.counted() returns trigger language plpgsql as $$ begin "
+        "if new.motive is distinct from old.motive then new.writes := old.writes + 1; end if; return new; end $$; "
+        "create trigger counted before update on texts for each row execute function pg_temp.counted()"
+    )
 
 
 def test_a_frozen_worker_changes_nothing_when_it_wakes_after_its_lease(annotation: Annotation) -> None:
@@ -105,10 +144,10 @@ def test_a_frozen_worker_changes_nothing_when_it_wakes_after_its_lease(annotatio
         frozen.kill(signal.SIGSTOP)
         wait_until(lambda: claimed(annotation), lambda entries: entries == 0, 10.0, "the lease to end")
         annotation.execute("update texts set body = %s", FAST)
-        annotation.fake._hang = None
+        annotation.fake.answer_again()
         annotation.drain()
         before = annotation.execute("select id, motive, xmin::text from texts order by id").fetchall()
-        annotation.fake._release.set()
+        annotation.fake.let_go()
         frozen.kill(signal.SIGCONT)
         frozen.kill(signal.SIGTERM)
         assert frozen.wait() == 0
@@ -273,11 +312,7 @@ def test_a_fault_of_the_service_uses_up_no_attempt(
 def test_eight_workers_complete_each_row_exactly_once(annotation: Annotation, postgres: PrivatePostgres) -> None:
     """F36: 10,000 rows, no deadlock in the log."""
     annotation.table("id integer primary key, body text, writes integer not null default 0")
-    annotation.execute(
-        "create function pg_temp.counted() returns trigger language plpgsql as $$ begin "
-        "if new.motive is distinct from old.motive then new.writes := old.writes + 1; end if; return new; end $$; "
-        "create trigger counted before update on texts for each row execute function pg_temp.counted()"
-    )
+    count_writes(annotation)
     for start in range(0, 10_000, 500):
         annotation.execute(
             "insert into texts select i, %s || i from generate_series(%s::int, %s::int) i", GIFT, start, start + 499
@@ -330,6 +365,18 @@ def test_rows_drain_without_any_notification(annotation: Annotation) -> None:
     assert set(annotation.labels().values()) == {"gift"}
 
 
+def test_a_worker_works_through_a_pooler_in_transaction_mode(annotation: Annotation, pgbouncer: str) -> None:
+    """F40: no call relies on what an earlier one has left in the session; without LISTEN, polling goes on."""
+    fill(annotation)
+    with annotation.working(dsn=pgbouncer, lanes=4):
+        annotation.wait_drained()
+        annotation.execute("insert into texts (body) values (%s)", FAST)
+        annotation.value("select motive.backfill('texts')")
+        annotation.wait_drained()
+    assert annotation.drain(dsn=pgbouncer) == 0
+    assert annotation.labels()[101] == "performance"
+
+
 def test_claims_stay_quick_beside_an_old_transaction(annotation: Annotation, connect: Connect) -> None:
     """F39: 50,000 completed rows that cannot be vacuumed, because somebody keeps a snapshot open."""
     annotation.table("id integer primary key, body text")
@@ -349,12 +396,19 @@ def test_claims_stay_quick_beside_an_old_transaction(annotation: Annotation, con
             started = datetime.datetime.now()
             annotation.value("select rows from motive.claim(1)")
             times.append((datetime.datetime.now() - started).total_seconds())
+        # Far above what the bench shows, and far below what reading the dead rows takes.
         assert sorted(times)[int(0.99 * len(times))] < 0.25
-        plan = annotation.execute(
-            "explain select id from motive.queue where attachment = 1 and priority = 1 "
-            "and ready_at <= now() order by ready_at for update skip locked"
-        ).fetchall()
-        assert any("queue_claimable" in line for (line,) in plan)
+        plans: list[str] = []
+        annotation.connection.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+        annotation.execute(
+            "load 'auto_explain'; set auto_explain.log_min_duration to 0; set client_min_messages to log; "
+            "set auto_explain.log_nested_statements to on"
+        )
+        annotation.value("select rows from motive.claim(1)")
+        annotation.execute("reset client_min_messages; set auto_explain.log_min_duration to -1")
+        (scan,) = [plan for plan in plans if "order by q.ready_at" in plan]
+        assert "Index Scan using queue_claimable" in scan
+        assert "Sort" not in scan
     annotation.execute("update motive.queue set ready_at = clock_timestamp(), lease = null")
 
 
@@ -370,7 +424,7 @@ def test_the_worker_asks_nothing_of_its_own_clock(annotation: Annotation, monkey
         ends = annotation.value(
             "select extract(epoch from max(ready_at) - clock_timestamp())::float8 from motive.queue"
         )
-        annotation.fake._release.set()
+        annotation.fake.let_go()
         annotation.wait_drained()
     assert 25 < ends <= 30
     assert set(annotation.labels().values()) == {"gift"}
