@@ -66,7 +66,7 @@ select count(*) from shop.arrivals;
 
 -- name: flood
 insert into shop.arrivals (body)
-select format('%s (%s, %s)', body, copy, clock_timestamp()) from shop.texts, generate_series(1, 5) as copy;
+select format('%s (%s, %s)', body, copy, clock_timestamp()) from shop.texts, generate_series(1, 3) as copy;
 
 -- name: claimed
 select exists (select from motive.queue where lease is not null);

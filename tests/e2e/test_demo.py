@@ -78,7 +78,7 @@ def test_it_shows_rows_an_explanation_a_chart_new_rows_and_how_to_go_on(demo: De
         "utilitarian",
         "3 rows by INSERT annotated after",
         "20 by COPY after",
-        "383 of 383 rows are annotated",
+        "239 of 239 rows are annotated",
         "make psql",
         "make stop",
     ):
@@ -140,14 +140,14 @@ def test_check_finds_everything_in_order(demo: Demo) -> None:
     done = demo.run("check", "--dsn", demo.dsn)
     assert done.returncode == 0, done.stdout
     assert "FAIL" not in done.stdout
-    assert "is performance" in done.stdout
+    assert "ok    answer" in done.stdout
 
 
 def test_a_second_start_leaves_the_servers_running_and_shows_it_again(demo: Demo, shop: Connection) -> None:
     sidecar, started = demo.pid("sidecar"), value(shop, "select pg_postmaster_start_time()")
     again = demo.run("demo", "start")
     assert again.returncode == 0, again.stderr
-    assert "383 of 383 rows are annotated" in again.stdout
+    assert "239 of 239 rows are annotated" in again.stdout
     assert demo.pid("sidecar") == sidecar
     assert value(shop, "select pg_postmaster_start_time()") == started
 
@@ -179,6 +179,14 @@ def test_a_directory_of_another_user_is_not_run_from(state: Path) -> None:
         assert "belongs to another user" in theirs.run("demo", action).stderr
 
 
+def _lives(pid: int) -> bool:
+    """Whether it still runs; in a container nobody may take an orphan's exit status, and it stays listed."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_stop_leaves_nothing_behind(state: Path) -> None:
     brief = Demo(state / "brief")
     assert brief.run("demo", "stop").returncode == 0, "stopping what does not run is no error"
@@ -186,5 +194,5 @@ def test_stop_leaves_nothing_behind(state: Path) -> None:
     pids = [brief.pid("sidecar"), brief.pid("worker")]
     assert brief.run("demo", "stop").returncode == 0
     assert not brief.path.exists()
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in pids if _lives(pid)]
     assert "the demo is not running" in brief.run("demo", "dsn").stderr
