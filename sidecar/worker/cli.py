@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import psycopg
 
@@ -19,6 +20,7 @@ def add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Adds the command to the command line."""
     parser = commands.add_parser("worker", help="annotate the rows that wait in a database's queue")
     parser.add_argument("--dsn", default=None, help="of the database; also MOTIVE_WORKER_DSN")
+    parser.add_argument("--dsn-file", default=None, help="file that holds it, with the password")
     parser.add_argument("--once", action="store_true", default=None, help="drain the queue and end, for cron")
     for field in fields(WorkerSettings):
         if field.name not in ("dsn", "once"):
@@ -69,6 +71,17 @@ def gather(flags: dict[str, object]) -> WorkerSettings:
                 raise ConfigError(
                     f"{ENVIRONMENT_PREFIX}{field.name.upper()} is {text!r}", f"Give it as {kind}."
                 ) from None
+    path = flags.get("dsn_file") or os.environ.get(ENVIRONMENT_PREFIX + "DSN_FILE")
+    if "dsn" not in values and path:
+        values["dsn"] = _dsn(str(path))
     if "dsn" not in values:
         raise ConfigError("no database is named", "Give --dsn, or set MOTIVE_WORKER_DSN.")
     return WorkerSettings(**values)  # type: ignore[arg-type]
+
+
+def _dsn(path: str) -> str:
+    """The connection string that stands in a file, where its password is in no environment and no list of processes."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"dsn_file cannot be read: {error.strerror}", "Let this user read it.") from None

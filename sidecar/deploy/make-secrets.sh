@@ -1,0 +1,17 @@
+#!/bin/sh
+# Makes the passwords that docker-compose.yml reads as files, in ./secrets; what is there already stays.
+set -eu
+cd "$(dirname "$0")/../.."
+umask 077
+mkdir -p secrets
+make() {
+    [ -s "secrets/$1" ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > "secrets/$1"
+}
+make postgres_password
+make worker_password
+make grafana_password
+[ -s secrets/worker_dsn ] || printf 'host=postgres dbname=motive user=motive_worker password=%s application_name=pg_motive' \
+    "$(cat secrets/worker_password)" > secrets/worker_dsn
+# Each container reads its own under another user; the directory itself is closed to others.
+chmod 444 secrets/*
+echo "secrets/ holds $(find secrets -type f | wc -l) files; Grafana's user is admin, its password in secrets/grafana_password"
