@@ -17,10 +17,7 @@ def keyword_rules(train: Sequence[Example], taxonomy: Taxonomy, words: int = 25)
     """For each motive the `words` terms that tell most for it; a text gets every motive one of whose terms it holds."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    vectorizer = CountVectorizer(
-        token_pattern=r"[a-z']{3,}|(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])", min_df=3, binary=True
-    )
-    vectorizer.set_params(analyzer=_terms)
+    vectorizer = CountVectorizer(analyzer=_terms, min_df=3, binary=True)
     counts = vectorizer.fit_transform([e.text for e in train])
     names = np.array(vectorizer.get_feature_names_out())
     lists: dict[str, list[str]] = {}

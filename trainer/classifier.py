@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.bases.load import without_pooler
+from trainer.errors import TrainerError
 
 Pooling = Literal["mean", "last", "labels"]
 
@@ -90,10 +91,14 @@ def motive_loss(logits: Tensor, motives: Tensor, primary: Tensor, weight: Tensor
 
 def save_classifier(model: MotiveClassifier, path: Path) -> None:
     """Writes the weights (safetensors) and the backbone's config into the directory `path`."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     state = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
-    save_file(state, path / "model.safetensors")
+    try:
+        save_file(state, path / "model.safetensors")
+    except SafetensorError as error:
+        raise TrainerError(f"{path} could not be written ({error}); make room or choose another folder") from None
     model.backbone.config.save_pretrained(path / "backbone")
 
 

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from trainer.classifier import MotiveClassifier, layer_stack, motive_loss
 from trainer.config import Optimisation
 from trainer.errors import TrainerError
 from trainer.predict import Ids, pad
+from trainer.progress import Advance, bar
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,16 @@ class RunningAverage(TrainerCallback):
                     value.copy_(self.average[name])
 
 
+class Watch(TrainerCallback):
+    """Says after every step how far the training is."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.advance(state.global_step, state.max_steps)
+
+
 def class_weights(primary: NDArray[np.float32], balance: float) -> Tensor:
     """Weight per primary class: its rarity to the power `balance`, mean 1 over the texts. [labels + 1]"""
     counts = primary.sum(axis=0)
@@ -121,7 +133,7 @@ def parameter_groups(model: MotiveClassifier, options: Optimisation) -> list[dic
 
 
 def callbacks(options: Optimisation) -> list[TrainerCallback]:
-    """What watches the training beside Trainer's own progress bar."""
+    """What takes part in the training."""
     watching: list[TrainerCallback] = [RunningAverage(options.average)] if options.average else []
     if options.patience > 0:
         watching.append(EarlyStoppingCallback(options.patience))
@@ -189,6 +201,7 @@ def learn(
         remove_unused_columns=False,
         label_names=["motives", "primary"],
         dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
     )
     trainer = Trainer(
         learner,
@@ -199,7 +212,16 @@ def learn(
         callbacks=callbacks(options),
         optimizers=(optimizer, None),
     )
-    result = trainer.train(resume_from_checkpoint=resume or None)
+    trainer.remove_callback(PrinterCallback)
+    with bar("training") as advance:
+        trainer.add_callback(Watch(advance))
+        try:
+            result = trainer.train(resume_from_checkpoint=resume or None)
+        except (RuntimeError, SafetensorError) as error:  # memory, disk or device
+            reason = str(error).strip().splitlines()[0]
+            raise TrainerError(
+                f"the training could not go on ({reason}); make room on disk, or lower batch, and try again"
+            ) from None
     model.to("cpu").eval()
     return {name: float(value) for name, value in result.metrics.items()}
 

@@ -90,16 +90,43 @@ def test_templates_among_the_texts_are_noticed(examples: list[Example], share: f
 def slot_filled(count: int) -> list[str]:
     """Texts such as a program writes them."""
     draw = random.Random(7)
-    things = "kettle lamp tent drill phone sofa mixer laptop rug stroller printer speaker jacket watch heater".split()
-    people = "mother father son daughter wife husband boss neighbor cousin teacher".split()
-    merits = "sturdy cheap quick light pretty quiet handy soft bright roomy slim clever warm".split()
+    things = (
+        "kettle",
+        "lamp",
+        "tent",
+        "drill",
+        "phone",
+        "sofa",
+        "mixer",
+        "laptop",
+        "rug",
+        "stroller",
+        "printer",
+        "watch",
+    )
+    people = ("mother", "father", "son", "daughter", "wife", "husband", "boss", "neighbor", "cousin", "teacher")
+    merits = (
+        "sturdy",
+        "cheap",
+        "quick",
+        "light",
+        "pretty",
+        "quiet",
+        "handy",
+        "soft",
+        "bright",
+        "roomy",
+        "slim",
+        "warm",
+    )
     frames = (
         "I bought this {} for my {} and it is very {} so far.",
         "My {1} loves the {0} because it is so {2} and easy to use.",
         "This {} was a gift to my {} who says it is really {}.",
         "The {} my {} wanted turned out to be quite {} for the price.",
     )
-    return [draw.choice(frames).format(draw.choice(things), draw.choice(people), draw.choice(merits)) for _ in range(count)]
+    words = ([draw.choice(slot) for slot in (things, people, merits)] for _ in range(count))
+    return [draw.choice(frames).format(*filled) for filled in words]
 
 
 def test_equal_texts_do_not_bear_other_labels(examples: list[Example], taxonomy: Taxonomy) -> None:

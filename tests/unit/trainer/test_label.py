@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from sidecar.repository import Taxonomy, read_taxonomy
+from tests.unit.trainer.conftest import run
 from tests.unit.trainer.tiny import TAXONOMY
 from trainer.errors import TrainerError
 from trainer.label import Endpoint, cost, parse_answer, propose, summary
-from trainer.texts import Example
+from trainer.texts import Example, read_examples
 
 
 class Server:
@@ -109,6 +110,28 @@ def test_a_killed_run_goes_on_where_it_stopped(server: Server, taxonomy: Taxonom
     found = propose(TEXTS, taxonomy, endpoint(server), journal)
     assert len(server.requests) == 7
     assert len(found) == 3
+
+
+def test_nothing_is_accepted_without_being_told(
+    server: Server, taxonomy: Taxonomy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "raw.csv").write_text("body\nmoney back\nmixed\n", encoding="utf-8")
+    command = (
+        "label", tmp_path / "raw.csv", "--to", tmp_path / "new.jsonl", "--model", "m", "--url", server.url,
+        "--key", "k", "--taxonomy", tmp_path / "taxonomy.toml", "--price-in", 1, "--parallel", 1,
+    )  # fmt: skip
+    assert run(*command) == 0
+    said = capsys.readouterr()
+    assert "all votes agree on 50%" in said.out
+    assert "$0.01" in said.out
+    assert "6/6" in said.err
+    assert not (tmp_path / "new.jsonl").exists()
+    assert len(read_examples(tmp_path / "new.review.jsonl")) == 2
+    asked = len(server.requests)
+    assert run(*command, "--accept") == 0
+    assert len(server.requests) == asked, "votes already given were asked for again"
+    (taken,) = read_examples(tmp_path / "new.jsonl")
+    assert (taken.text, taken.motives, taken.source) == ("money back", ("refund", "defect"), "proposed")
 
 
 def test_an_endpoint_that_refuses_is_named_in_one_sentence(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -90,7 +91,7 @@ def save_encoder(folder: Path, kind: str = "bert") -> Path:
     """A random encoder of two layers of 32 with its tokenizer, as a hub would give it: "bert" or "xlm-roberta"."""
     from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-    shape: dict[str, int] = {
+    shape: dict[str, Any] = {
         "vocab_size": tiny_tokenizer().get_vocab_size(), "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 128, "pad_token_id": 1,
     }  # fmt: skip
@@ -120,7 +121,7 @@ def save_tokenizer(folder: Path, **special: str | None) -> Path:
         "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", **special,
     }  # fmt: skip
     given = {name: token for name, token in names.items() if token}
-    PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer(), **given).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer(), **given).save_pretrained(folder)  # type: ignore[no-untyped-call]
     return folder
 
 

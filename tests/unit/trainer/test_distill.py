@@ -1,0 +1,47 @@
+"""A smaller student learns from what teachers say of the corpus."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.trainer.conftest import run
+from tests.unit.trainer.tiny import write_config
+from trainer.config import Config
+from trainer.distill import blend, read_votes, soft_votes, write_votes
+from trainer.errors import TrainerError
+from trainer.learn import Targets
+from trainer.texts import Example
+from trainer.train import read_trained
+
+
+def test_votes_are_the_mean_of_the_teachers() -> None:
+    sure = np.array([[10.0, -10.0, 10.0, -10.0, -10.0]], np.float32)
+    votes = soft_votes([sure, -sure], labels=2)
+    assert np.allclose(votes.motives, 0.5, atol=1e-3)
+    assert np.allclose(votes.primary, [[0.5, 0.25, 0.25]], atol=1e-3)
+
+
+def test_votes_are_kept_to_three_places_and_blend_with_the_labels(tmp_path: Path) -> None:
+    hard = Targets(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), np.eye(3, dtype=np.float32)[:2])
+    soft = Targets(np.array([[0.5, 0.1234]], np.float32), np.array([[0.2, 0.3, 0.5]], np.float32))
+    text = "a text\u2028of two lines"
+    write_votes(tmp_path / "votes.jsonl", [text], soft)
+    votes = read_votes(tmp_path / "votes.jsonl", labels=2)
+    mixed = blend(hard, [Example(text), Example("without votes")], votes, share=0.5)
+    assert np.allclose(mixed.motives, [[0.75, 0.0615], [0.0, 1.0]])
+    assert np.allclose(mixed.primary[0], [0.6, 0.15, 0.25])
+    with pytest.raises(TrainerError, match="another taxonomy"):
+        read_votes(tmp_path / "votes.jsonl", labels=3)
+
+
+def test_a_student_of_one_layer_learns_from_a_teacher(
+    trained: tuple[Config, Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    config, teacher = trained
+    votes = tmp_path / "votes.jsonl"
+    assert run("distill", teacher, "--config", config.path, "--to", votes) == 0
+    assert len(read_votes(votes, labels=3)) > 100
+    student = write_config(tmp_path, tiny_base, epochs=1.0, layers=[0], teacher=votes.name, teacher_share=0.7)
+    assert run("train", "--config", student.path, "--to", tmp_path / "student") == 0
+    assert read_trained(tmp_path / "student").model.backbone.config.num_hidden_layers == 1

@@ -1,0 +1,137 @@
+"""What must not train or be exported says why in one sentence, with exit status 1, and leaves nothing behind."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.unit.trainer.conftest import run
+from tests.unit.trainer.tiny import corpus, write_config
+from trainer.config import Config
+from trainer.texts import Example, write_examples
+
+
+def without_defect(folder: Path) -> None:
+    """A label that no text bears."""
+    write_examples(folder / "corpus.jsonl", [e for e in corpus() if "defect" not in e.motives])
+
+
+def of_one_class(folder: Path) -> None:
+    """Every text alike."""
+    write_examples(folder / "corpus.jsonl", [Example(f"text {i}", ("refund", "delivery", "defect")) for i in range(60)])
+
+
+def without_texts(folder: Path) -> None:
+    """An empty file."""
+    (folder / "corpus.jsonl").write_text("")
+
+
+def of_other_labels(folder: Path) -> None:
+    """A label that the taxonomy lacks."""
+    write_examples(folder / "corpus.jsonl", [*corpus(), Example("x", ("pizza",))])
+
+
+def no_json(folder: Path) -> None:
+    """A file of another kind."""
+    (folder / "corpus.jsonl").write_text("text,label\na,refund\n")
+
+
+def no_taxonomy(folder: Path) -> None:
+    """The taxonomy is gone."""
+    (folder / "taxonomy.toml").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (without_defect, "no training text bears 'defect'"),
+        (of_one_class, "nothing to tell apart"),
+        (without_texts, "texts leave none for training"),
+        (of_other_labels, "'pizza'"),
+        (no_json, "line 1: no labelled text"),
+        (no_taxonomy, "taxonomy.toml"),
+    ],
+)
+def test_a_corpus_that_cannot_be_learnt_from_is_refused(
+    tiny_base: Path, tmp_path: Path, spoil: Callable[[Path], None], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path, tiny_base)
+    spoil(tmp_path)
+    assert run("train", "--config", config.path, "--to", tmp_path / "model") == 1
+    assert sentence in only_line(capsys)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"learning_rate": 1e30}, "lower learning_rate"),
+        ({"device": "cuda"}, "no CUDA device"),
+        ({"device": "tpu"}, "none of auto, cpu, cuda"),
+        ({"precision": "fp8"}, "none of fp32, bf16"),
+        ({"pooling": "max"}, "none of mean, last, labels"),
+        ({"layers": [7]}, "has 2 layers"),
+        ({"base": "no/such-model"}, "cannot be loaded"),
+        ({"teacher": "none.jsonl"}, "votes"),
+    ],
+)
+def test_a_config_that_cannot_be_followed_is_refused(
+    tiny_base: Path, tmp_path: Path, changes: dict[str, object], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    if changes.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    config = write_config(tmp_path, **{"base": tiny_base, **changes})  # type: ignore[arg-type]
+    assert run("train", "--config", config.path, "--to", tmp_path / "model") == 1
+    assert sentence in only_line(capsys)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("export", "--model", "none", "--to", "out"), "holds no trained model"),
+        (("calibrate", "--model", "none"), "holds no trained model"),
+        (("evaluate", "none", "corpus.jsonl"), "is no model repository"),
+        (("train", "--config", "none.toml"), "give a config file"),
+        (("prepare", "none.csv", "--to", "out"), "does not exist"),
+        (("prepare", "--to", "out"), "no text was read"),
+        (("prepare", "--dsn", "host=/nowhere", "--to", "out"), "the database gave no texts"),
+        (("card", "--corpus", "none"), "holds no .jsonl file"),
+    ],
+)
+def test_files_that_are_not_there_are_named(
+    prepared: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Sequence[str], sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    config = () if "--config" in command or command[0] in ("prepare", "card") else ("--config", prepared.path)
+    assert run(*command, *config) == 1
+    assert sentence in only_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_ends_the_training_in_one_sentence(tiny_base: Path, tmp_path: Path) -> None:
+    """A file size limit stands for the disk: the checkpoint cannot be written."""
+    config = write_config(tmp_path, tiny_base, epochs=1.0)
+    command = [sys.executable, "-m", "trainer.cli", "train", "--config", str(config.path), "--to", str(tmp_path / "m")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("motive-train: ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def only_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was said on standard error: one sentence, beside bars and spinners."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("motive-train: ")]
+    assert len(lines) == 1
+    return lines[0]

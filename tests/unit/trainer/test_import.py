@@ -1,0 +1,156 @@
+"""A user's own ONNX model becomes a repository: names, types and heads of other makers, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from sidecar.repository import open_repository
+from tests.fixtures.sidecar_process import RunSidecar
+from tests.unit.trainer.conftest import run
+from tests.unit.trainer.tiny import TAXONOMY, WORDS, corpus, tiny_tokenizer
+from trainer.answer import open_model
+from trainer.texts import write_examples
+
+TEXTS = ["money refund cash", "courier parcel late", "screen broken smoke", "hello monday"]
+ANSWERS = ["refund", "delivery", "defect", "other"]
+LABELS = [label for label in WORDS if label]
+
+
+def table(width: int) -> NDArray[np.float32]:
+    """What each piece adds to each of `width` outputs: a word of a label speaks for it."""
+    pieces = tiny_tokenizer().get_vocab()
+    table = np.zeros((len(pieces), width), np.float32)
+    columns = range(3) if width < 7 else range(6)
+    for label, words in WORDS.items():
+        for word in words:
+            for column in columns:
+                if label and column % 3 == LABELS.index(label):
+                    table[pieces["▁" + word], column] = 4.0
+    return table
+
+
+def write_model(
+    path: Path,
+    width: int,
+    *,
+    names: tuple[str, ...] = ("input_ids", "attention_mask"),
+    kind: int = TensorProto.INT64,
+    tokens: str | int = "tokens",
+    masked: bool = True,
+    factor: float = 1.0,
+) -> Path:
+    """A bag of words whose file looks as another framework wrote it; without `masked` it reads the padding too."""
+    ids, mask, *types = names
+    bias = np.full(width, -2.0, np.float32)
+    bias[-1] = 2.0 if width in (4, 7) else -2.0  # abstention's column, where there is one
+    weights = table(width) * np.float32(factor)
+    if not masked:
+        weights[1] = 1.0
+    nodes = [
+        helper.make_node("Gather", ["table", ids], ["said"]),
+        helper.make_node("Cast", [mask], ["kept"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["kept", "last"], ["kept3"]),
+        helper.make_node("Mul", ["said", "kept3"], ["heard"])
+        if masked
+        else helper.make_node("Identity", ["said"], ["heard"]),
+        helper.make_node("ReduceSum", ["heard", "one"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["sum", "bias"], ["scores" if types else "answer"]),
+    ]
+    if types:  # token types take part, so that leaving them out would fail
+        nodes += [
+            helper.make_node("Cast", [types[0]], ["types"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceSum", ["types", "one"], ["typed"], keepdims=1),
+            helper.make_node("Sub", ["scores", "typed"], ["answer"]),
+        ]
+    constants = {"table": weights, "bias": bias, "last": np.array([-1]), "one": np.array([1])}
+    graph = helper.make_graph(
+        nodes,
+        "foreign",
+        [helper.make_tensor_value_info(name, kind, ["n", tokens]) for name in names],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["n", width])],
+        [numpy_helper.from_array(value, key) for key, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a taxonomy and a tokenizer."""
+    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
+    tiny_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def bring(folder: Path, model: Path, *more: object) -> int:
+    """`motive-train import` into folder/tickets."""
+    files = ("--tokenizer", folder / "tokenizer.json", "--taxonomy", folder / "taxonomy.toml", "--pad-id", 1)
+    return run("import", model, *files, "--to", folder / "tickets", "--name", "tickets", *more)
+
+
+def primaries(folder: Path) -> list[str]:
+    """What the imported model says of TEXTS."""
+    return [a.motives[0][0] if a.motives else "other" for a in open_model(folder / "tickets").answers(TEXTS)]
+
+
+@pytest.mark.parametrize("width", [3, 4, 7], ids=["sigmoids", "a softmax with abstention", "both heads"])
+def test_models_of_every_kind_of_output_are_served(folder: Path, width: int) -> None:
+    assert bring(folder, write_model(folder / "m.onnx", width)) == 0
+    assert primaries(folder) == ANSWERS
+    assert open_repository(folder / "tickets").manifest.primary_head
+
+
+def test_a_model_as_tf2onnx_writes_it_is_served_by_the_sidecar(folder: Path, run_sidecar: RunSidecar) -> None:
+    names = ("input_word_ids:0", "input_mask:0", "segment_ids:0")
+    assert bring(folder, write_model(folder / "m.onnx", 3, names=names, kind=TensorProto.INT32)) == 0
+    assert primaries(folder) == ANSWERS
+    sidecar = run_sidecar(f"onnx:{folder / 'tickets'}").wait_serving()
+    assert [said.replace("unknown", "other") for said in sidecar.classify(*TEXTS)] == ANSWERS
+
+
+def test_an_imported_model_is_calibrated_on_labelled_texts(folder: Path) -> None:
+    write_examples(folder / "held.jsonl", corpus(120))
+    model = write_model(folder / "m.onnx", 3)
+    assert bring(folder, model, "--calibrate-on", folder / "held.jsonl") == 0
+    assert primaries(folder) == ANSWERS
+    assert open_repository(folder / "tickets").calibration.primary_knots is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"width": 5}, "the model gives 5 numbers a text and the taxonomy has 3 labels"),
+        ({"width": 3, "names": ("pixels", "attention_mask")}, "the model's inputs are pixels, attention_mask"),
+        ({"width": 3, "names": ("input_ids", "attention_mask", "depth")}, "it should take input_ids"),
+        ({"width": 3, "tokens": 128}, "128 tokens and no others; export it with dynamic axes"),
+        ({"width": 3, "masked": False}, "answers a padded text otherwise"),
+        ({"width": 3, "factor": float("nan")}, "logits that are no numbers"),
+    ],
+)
+def test_a_model_that_cannot_be_served_is_refused_in_one_sentence(
+    folder: Path, options: dict[str, object], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bring(folder, write_model(folder / "m.onnx", **options)) == 1  # type: ignore[arg-type]
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert sentence in said[0]
+    assert not (folder / "tickets").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("m.onnx", "is no ONNX model"), ("none.onnx", "does not exist"), ("tokenizer.json", "is no")]
+)
+def test_files_that_are_something_else_are_named(
+    folder: Path, name: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "m.onnx").write_bytes(b"no model at all")
+    if name == "tokenizer.json":
+        write_model(folder / "m.onnx", 3)
+        (folder / "tokenizer.json").write_text("{}")
+        name = "m.onnx"
+    assert bring(folder, folder / name) == 1
+    assert sentence in capsys.readouterr().err
