@@ -1,0 +1,201 @@
+"""docker-compose.yml, the Dockerfiles and what they mount: all that can be checked without a container engine."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sidecar.config import Settings
+from sidecar.triton_repository import BACKENDS
+from sidecar.worker.cli import gather
+from sidecar.worker.settings import WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "sidecar" / "deploy"
+DOCKERFILES = sorted(DEPLOY.glob("*/Dockerfile"))
+ONE_SHOT = {"setup", "models-gpu", "models-cpu", "models-embedded"}
+KNOWN = {
+    *("image", "build", "user", "command", "entrypoint", "environment", "secrets", "ports", "networks", "volumes"),
+    *("tmpfs", "healthcheck", "depends_on", "restart", "read_only", "cap_drop", "security_opt", "logging", "profiles"),
+    *("mem_limit", "shm_size", "stop_signal", "stop_grace_period", "network_mode", "group_add", "deploy"),
+}
+"""What the compose specification calls the parts of a service, as far as they are used here."""
+
+
+def defaults() -> dict[str, str]:
+    """The variables of .env."""
+    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def substituted(text: str) -> str:
+    """What compose makes of ${NAME}; a name that .env lacks is an error."""
+    values = defaults()
+    return re.sub(r"\$\{(\w+)\}", lambda match: values[match.group(1)], text)
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """docker-compose.yml with the defaults of .env, its merges done."""
+    document: dict[str, Any] = yaml.safe_load(substituted((ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+    return document
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = compose["services"]
+    return found
+
+
+def test_every_variable_has_its_default_and_every_default_is_used() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    used = set(re.findall(r"\$\{(\w+)", text))
+    assert used == set(defaults()) - {"COMPOSE_PROFILES"}
+
+
+def test_services_have_no_part_that_compose_does_not_know(services: dict[str, dict[str, Any]]) -> None:
+    """A misspelt one would be refused, or worse, passed over."""
+    assert {name: set(service) - KNOWN for name, service in services.items() if set(service) - KNOWN} == {}
+
+
+def test_whatever_a_service_names_exists(compose: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
+    """Networks, volumes, secrets, other services, and files that are mounted."""
+    for name, service in services.items():
+        assert set(service.get("networks", ())) <= set(compose["networks"]), name
+        assert set(service.get("secrets", ())) <= set(compose["secrets"]), name
+        assert set(service.get("depends_on", ())) <= set(services), name
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            if source.startswith("."):
+                assert (ROOT / source).exists(), (name, source)
+                assert volume.endswith(":ro"), (name, volume)
+            else:
+                assert source in compose["volumes"], (name, source)
+
+
+def test_every_container_is_closed_as_far_as_it_can_be(services: dict[str, dict[str, Any]]) -> None:
+    """Not root, nothing written but to its volumes, no capabilities, no way to new ones, a bounded log."""
+    for name, service in services.items():
+        assert service["user"].split(":")[0] not in ("", "0", "root"), name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"max-size", "max-file"} <= set(service["logging"]["options"]), name
+        assert "privileged" not in service, name
+
+
+def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
+    values = [service["image"] for service in services.values()]
+    values += [value for key, value in defaults().items() if key.endswith("_IMAGE")]
+    for image in values:
+        _, _, tag = image.rpartition(":")
+        assert re.search(r"\d+\.\d+", tag), image
+        assert "latest" not in image
+
+
+def test_what_runs_has_a_health_check_and_comes_back(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        if name in ONE_SHOT:
+            assert service["restart"] == "no", name
+        else:
+            assert service["restart"] == "unless-stopped", name
+            assert service["healthcheck"]["test"][0] == "CMD", name
+
+
+def test_ports_are_published_to_this_machine_alone(services: dict[str, dict[str, Any]]) -> None:
+    """And only from networks that are not internal, from which none could be published."""
+    published = [port for service in services.values() for port in service.get("ports", ())]
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    assert {name for name, service in services.items() if "ports" in service} == {"postgres", "prometheus", "grafana"}
+
+
+def test_the_model_servers_cannot_reach_the_world(compose: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
+    internal = {name for name, network in compose["networks"].items() if network.get("internal")}
+    for name in ("sidecar", "triton-gpu", "triton-cpu"):
+        assert set(services[name]["networks"]) <= internal, name
+    assert all(services[name]["network_mode"] == "none" for name in services if name.startswith("models-"))
+
+
+def test_no_secret_stands_in_an_environment_or_in_the_repository(
+    compose: dict[str, Any], services: dict[str, dict[str, Any]]
+) -> None:
+    for name, service in services.items():
+        for key, value in (service.get("environment") or {}).items():
+            if re.search(r"PASSWORD|TOKEN_|TOKEN$|SECRET|DSN", key):
+                assert str(value).startswith("/run/secrets/"), (name, key)
+                assert str(value).removeprefix("/run/secrets/") in service["secrets"], (name, key)
+    assert "/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
+    assert not re.search(r"(?i)password|secret", "".join(defaults()))
+
+
+def test_the_script_makes_every_secret_and_keeps_those_there_are(compose: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "sidecar" / "deploy").mkdir(parents=True)
+    script = shutil.copy(DEPLOY / "make-secrets.sh", tmp_path / "sidecar" / "deploy")
+    subprocess.run([script], check=True, capture_output=True)
+    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert set(made) == set(compose["secrets"])
+    assert len(made["worker_password"]) == 48
+    assert made["worker_password"] in made["worker_dsn"]
+    assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
+    subprocess.run([script], check=True, capture_output=True)
+    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == made
+
+
+def test_sidecar_and_worker_take_the_settings_they_are_given(
+    services: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {key: str(value) for key, value in services["sidecar"]["environment"].items()}
+    assert {key.removeprefix("MOTIVE_").lower() for key in environment} <= set(Settings.__dataclass_fields__)
+    settings = Settings.gather({}, environment)
+    assert settings.listen == "unix:/run/pg_motive/motive.sock"
+    (tmp_path / "dsn").write_text("host=postgres\n")
+    for key, value in services["worker"]["environment"].items():
+        monkeypatch.setenv(key, str(value))
+    monkeypatch.setenv("MOTIVE_WORKER_DSN_FILE", str(tmp_path / "dsn"))
+    known = {f"MOTIVE_WORKER_{name.upper()}" for name in (*WorkerSettings.__dataclass_fields__, "dsn_file")}
+    assert set(services["worker"]["environment"]) <= known
+    worker = gather({})
+    assert (worker.dsn, worker.target) == ("host=postgres", settings.listen)
+
+
+def test_each_profile_has_its_model_and_the_sidecar_waits_for_whichever_runs(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for profile in ("gpu", "cpu", "embedded"):
+        (models,) = (
+            name for name, one in services.items() if name.startswith("models-") and profile in one["profiles"]
+        )
+        assert services[models]["environment"]["BACKEND"] in ("", *BACKENDS)
+        assert services["sidecar"]["depends_on"][models] == {
+            "condition": "service_completed_successfully",
+            "required": False,
+        }
+    assert defaults()["COMPOSE_PROFILES"] == "gpu"
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_a_dockerfile_copies_what_exists_and_ends_without_root(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    commands = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
+    assert not [arguments for name, arguments in commands if name == "ADD"]
+    for name, arguments in commands:
+        if name == "COPY" and not arguments.startswith("--from"):
+            assert all((ROOT / source).exists() for source in arguments.split()[:-1]), arguments
+    users = [arguments for name, arguments in commands if name == "USER"]
+    assert users
+    assert users[-1].split(":")[0] not in ("0", "root")
+    assert all("${" in arguments for name, arguments in commands if name == "FROM")
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.sh")), ids=lambda path: path.name)
+def test_a_script_is_read_by_a_plain_shell_and_stops_at_the_first_fault(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("#!/bin/sh\n")
+    assert "set -eu" in path.read_text(encoding="utf-8")
+    assert os.access(path, os.X_OK)
+    subprocess.run(["sh", "-n", str(path)], check=True)
