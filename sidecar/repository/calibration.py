@@ -6,7 +6,8 @@ users will see.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,19 @@ class Calibration:
     primary_knots: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """With a primary head: from the larger of the first motive's two probabilities to its confidence."""
 
+    # Arrays made once: making them at every answer took longer than all the rest of it.
+    @cached_property
+    def _curves(self) -> tuple[tuple[Floats, Floats], ...]:
+        return tuple(_curve(one) for one in self.knots)
+
+    @cached_property
+    def _abstention_curve(self) -> tuple[Floats, Floats]:
+        return _curve(self.abstention_knots)
+
+    @cached_property
+    def _primary_curve(self) -> tuple[Floats, Floats] | None:
+        return None if self.primary_knots is None else _curve(self.primary_knots)
+
     @property
     def outputs(self) -> int:
         """How many logits the model gives for a text."""
@@ -56,7 +70,7 @@ class Calibration:
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
         """logits [texts, outputs] -> calibrated probability [texts, labels] that each motive holds."""
-        columns = [np.interp(logits[:, i], xs, ys) for i, (xs, ys) in enumerate(self.knots)]
+        columns = [np.interp(logits[:, i], xs, ys) for i, (xs, ys) in enumerate(self._curves)]
         return np.stack(columns, axis=1)
 
     def primary_scores(self, logits: Floats) -> NDArray[np.float64]:
@@ -90,7 +104,7 @@ class Calibration:
         else:
             abstains = ~over.any(axis=1)
             first = np.where(over, probabilities, -1.0).argmax(axis=1)
-        unknown = np.interp(primary[:, -1], *self.abstention_knots)
+        unknown = np.interp(primary[:, -1], *self._abstention_curve)
         return [
             Answer((), float(unknown[row]))
             if abstains[row]
@@ -100,15 +114,16 @@ class Calibration:
 
     def _motives(self, probability: Floats, primary: Floats, over: NDArray[np.bool_], first: int) -> Answer:
         confidence = float(probability[first])
-        if self.primary_knots is not None:
-            confidence = float(np.interp(max(confidence, float(primary[first])), *self.primary_knots))
+        if self._primary_curve is not None:
+            confidence = float(np.interp(max(confidence, float(primary[first])), *self._primary_curve))
         rest = [i for i in np.argsort(-probability) if over[i] and i != first]
         motives = ((self.labels[first], confidence), *((self.labels[i], float(probability[i])) for i in rest))
         return Answer(motives, confidence)
 
     def write(self, path: Path) -> None:
         """Writes the file that `read` reads."""
-        path.write_text(json.dumps({"format": 1, **self.__dict__}, indent=1) + "\n", encoding="utf-8")
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        path.write_text(json.dumps({"format": 1, **values}, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "Calibration":
@@ -124,6 +139,10 @@ class Calibration:
         logits = np.linspace(-8.0, 8.0, 129)
         knots = (tuple(logits.tolist()), tuple((1.0 / (1.0 + np.exp(-logits))).tolist()))
         return cls(tuple(labels), (knots,) * len(labels), (0.5,) * len(labels), primary)
+
+
+def _curve(knots: tuple[tuple[float, ...], tuple[float, ...]]) -> tuple[Floats, Floats]:
+    return np.asarray(knots[0], dtype=np.float64), np.asarray(knots[1], dtype=np.float64)
 
 
 def _frozen(value: object) -> Any:

@@ -1,5 +1,6 @@
 """From logits to answers: thresholds, abstention, order, windows; independent of the neighbours."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_with_a_primary_head_it_chooses_the_first_and_whether_to_abstain() -> No
 
 
 def test_a_bias_makes_abstention_more_ready() -> None:
-    eager = Calibration(**{**HEADED.__dict__, "abstention_bias": 10.0})
+    eager = replace(HEADED, abstention_bias=10.0)
     row = logits([2, 3, -9, 5, 0, 0, 0])
     assert HEADED.answers(row)[0].motives
     assert not eager.answers(row)[0].motives
