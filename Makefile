@@ -12,7 +12,7 @@ help:
 	@echo "make stop    stops the demo and removes its files"
 	@echo "make test    runs every test"
 	@echo "make lint    ruff, mypy, import-linter, pgspot"
-	@echo "make bench   measures speed, side by side with its peers"
+	@echo "make bench   measures speed, side by side with its peers (BENCH='direct --readme' for a part, into README.md)"
 	@echo "make proto   generates sidecar/pb from proto/motive.proto"
 	@echo "make lock    pins every Python package anew in requirements.lock"
 
@@ -44,7 +44,7 @@ format:
 
 bench: .python
 	@python3 sidecar/bootstrap.py bench
-	$(PYTHON) -m tests.bench
+	$(PYTHON) -m tests.bench $(BENCH)
 
 proto:
 	$(PYTHON) -m grpc_tools.protoc -Isidecar/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. proto/motive.proto
@@ -58,6 +58,11 @@ clean:
 
 # Only a machine without any python3 needs this; bootstrap.py does the rest.
 .python:
-	@command -v python3 >/dev/null || { echo "installing python3 (apt-get)"; \
-		if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -y -q python3 python3-venv; \
-		else sudo apt-get update -q && sudo apt-get install -y -q python3 python3-venv; fi; }
+	@if command -v python3 >/dev/null; then exit 0; fi; \
+	stop() { echo "pg_motive: python3 is missing and $$1."; echo "  $$2, then run this again."; exit 1; }; \
+	command -v apt-get >/dev/null || stop "this system has no apt" "Install Python 3.11 or newer"; \
+	root=; if [ "$$(id -u)" != 0 ]; then root=sudo; fi; \
+	command -v $${root:-true} >/dev/null || stop "there is no sudo" "As root: apt-get install python3 python3-venv"; \
+	echo "• installing python3 (apt-get)"; \
+	$$root apt-get update -q >/dev/null && $$root apt-get install -y -q python3 python3-venv >/dev/null \
+		|| stop "apt-get failed" "See what it says above"

@@ -26,12 +26,21 @@ from sidecar.engines.onnx import OnnxEngine
 from sidecar.private_postgres import free_port
 from sidecar.repository import open_repository
 from sidecar.tokenize import Tokenizer
+from tests.bench.bars import Bar, print_bars
 from tests.bench.ideal import ideal_rate, one_by_one
 from tests.bench.pipeline_peer import make_model
-from tests.bench.timing import Timing, interleaved
+from tests.bench.timing import Timing, interleaved, seconds
+
+ENGINE = "engine alone (tokenizer and model)"
+CALL = "classify_motive, no cache"
+CACHED = "classify_motive, from the cache"
+HTTP = "PL/Python and an HTTP service (FastAPI, transformers)"
+PIPELINE = "PL/Python with transformers in the backend"
+RAW, ROWS, ARRAY = "raw engine, ideal batches", "motive.classify_rows", "classify_motive(text[])"
 
 SHORT = "The old kettle leaks, so we need one that lasts, number {}"
 ROUNDS = 300
+PAUSE_S = 0.002
 PEER_ROUNDS = 60
 REVIEWS = 5_000
 
@@ -39,9 +48,22 @@ REVIEWS = 5_000
 def run(console: Console) -> None:
     """Prints the tables of the README."""
     with bench_state() as state:
-        _latency(state, console)
-        _cold(state, console)
-        _throughput(state, console)
+        warm = _latency(state, console)
+        cold = _cold(state, console)
+        rates = _throughput(state, console)
+    print_bars(console, _bars(warm, cold, rates))
+
+
+def _bars(warm: dict[str, Timing], cold: dict[str, tuple[float, float]], rates: dict[str, float]) -> Iterator[Bar]:
+    yield Bar("one text, above the engine, p50", warm[CALL].p50 - warm[ENGINE].p50, 1.0, "ms")
+    yield Bar("first call of a session", cold[CALL][0], 150, "ms")
+    yield Bar("memory of a backend", cold[CALL][1], 30, "MB")
+    yield Bar("classify_motive(text[]), share of the raw engine", 100 * rates[ARRAY] / rates[RAW], 85, "%", least=True)
+    yield Bar("motive.classify_rows, share of the raw engine", 100 * rates[ROWS] / rates[RAW], 85, "%", least=True)
+    if PIPELINE in warm:
+        faster, sooner = warm[PIPELINE].p50 / warm[CALL].p50, cold[PIPELINE][0] / cold[CALL][0]
+        yield Bar("faster than the pipeline in the backend, p50", faster, 5, "times", least=True)
+        yield Bar("faster than the pipeline in the backend, first call", sooner, 10, "times", least=True)
 
 
 @contextmanager
@@ -69,29 +91,31 @@ def sidecar_session(state: DemoState, *options: str) -> Iterator[psycopg.Connect
         stop_process(state.sidecar_pid)
 
 
-def _latency(state: DemoState, console: Console) -> None:
+def _latency(state: DemoState, console: Console) -> dict[str, Timing]:
     engine = OnnxEngine(open_repository(state.model))
     tokenizer = Tokenizer(engine.repository)
     with sidecar_session(state, "--cache-texts", "0") as connection, _peers(state, connection) as peers:
         timings = interleaved(
             {
-                "engine alone (tokenizer and model)": lambda n: one_by_one(engine, tokenizer, SHORT.format(n)),
-                "classify_motive, no cache": lambda n: _one(connection, "classify_motive", SHORT.format(n)),
+                ENGINE: lambda n: one_by_one(engine, tokenizer, SHORT.format(n)),
+                CALL: _calling(connection, "classify_motive"),
             },
             rounds=ROUNDS,
+            pause_s=PAUSE_S,
         )
         peer_timings = interleaved(
-            {name: lambda n, call=call: _one(connection, call, SHORT.format(n)) for name, call in peers.items()}
-            | {"classify_motive, no cache ": lambda n: _one(connection, "classify_motive", SHORT.format(n))},
+            {name: _calling(connection, function) for name, function in peers.items()},
             rounds=PEER_ROUNDS,
             warm_up=3,
+            pause_s=PAUSE_S,
         )
     with sidecar_session(state) as connection:
         cached = interleaved(
-            {"classify_motive, from the cache": lambda n: _one(connection, "classify_motive", SHORT.format(0))},
-            rounds=ROUNDS,
+            {CACHED: lambda n: _one(connection, "classify_motive", SHORT.format(0))}, rounds=ROUNDS, pause_s=PAUSE_S
         )
-    _print_latency(console, timings | cached | peer_timings, timings["engine alone (tokenizer and model)"])
+    timings |= cached | peer_timings
+    _print_latency(console, timings, timings[ENGINE])
+    return timings
 
 
 def _print_latency(console: Console, timings: dict[str, Timing], engine: Timing) -> None:
@@ -102,6 +126,10 @@ def _print_latency(console: Console, timings: dict[str, Timing], engine: Timing)
         above, ratio = timing.p50 - engine.p50, timing.p50 / engine.p50
         table.add_row(name, f"{timing.p50:.2f}", f"{timing.p99:.2f}", f"{above:+.2f}", f"{ratio:.2f}")
     console.print(table)
+
+
+def _calling(connection: psycopg.Connection, function: str) -> Callable[[int], object]:
+    return lambda number: _one(connection, function, SHORT.format(number))
 
 
 def _one(connection: psycopg.Connection, function: str, text: str) -> None:
@@ -125,9 +153,9 @@ def _peers(state: DemoState, connection: psycopg.Connection) -> Iterator[dict[st
         server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         try:
             wait_until(lambda: _answers(state), 120, "the HTTP peer's start")
-            names = {"PL/Python and an HTTP service (FastAPI, transformers)": "bench_http"}
+            names = {HTTP: "bench_http"}
             if state.postgres.account.can_run("test", "-r", f"{packages}/transformers/__init__.py"):
-                names["PL/Python with transformers in the backend"] = "bench_pipeline"
+                names[PIPELINE] = "bench_pipeline"
             yield names
         finally:
             server.terminate()
@@ -144,22 +172,26 @@ def _answers(state: DemoState) -> bool:
     return True
 
 
-def _cold(state: DemoState, console: Console) -> None:
+def _cold(state: DemoState, console: Console) -> dict[str, tuple[float, float]]:
+    """Milliseconds of a session's first call and megabytes that its backend gains, by way."""
+    found: dict[str, tuple[float, float]] = {}
     table = Table(title="A new session: first call, and memory that the backend gains")
-    for column in ("", "first call, ms (median of 9)", "MiB"):
+    for column in ("", "first call, ms (median)", "MB"):
         table.add_column(column, justify="left" if not column else "right")
     with sidecar_session(state) as connection, _peers(state, connection) as peers:
-        calls = {"classify_motive": "classify_motive"} | peers
+        calls = {CALL: "classify_motive"} | peers
         for name, function in calls.items():
             repeats = 9 if function != "bench_pipeline" else 3
             samples = [_first_call(state, function) for _ in range(repeats)]
-            milliseconds, mebibytes = (sorted(values)[repeats // 2] for values in zip(*samples, strict=True))
-            table.add_row(name, f"{milliseconds:.0f}", f"{mebibytes:.1f}")
+            milliseconds, megabytes = (sorted(values)[repeats // 2] for values in zip(*samples, strict=True))
+            found[name] = milliseconds, megabytes
+            table.add_row(name, f"{milliseconds:.0f}", f"{megabytes:.1f}")
     console.print(table)
+    return found
 
 
 def _first_call(state: DemoState, function: str) -> tuple[float, float]:
-    """Milliseconds of the first call in a new session, and the private memory gained, in MiB."""
+    """Milliseconds of the first call in a new session, and the private memory gained, in MB."""
     with psycopg.connect(state.dsn, autocommit=True) as connection:
         connection.execute("select 1")
         before = _private_memory(connection.info.backend_pid)
@@ -172,10 +204,11 @@ def _first_call(state: DemoState, function: str) -> tuple[float, float]:
 def _private_memory(pid: int) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     fields = {line.split(":")[0]: line.split()[1] for line in lines[1:]}
-    return (int(fields["Private_Dirty"]) + int(fields["Private_Clean"])) / 1024
+    return (int(fields["Private_Dirty"]) + int(fields["Private_Clean"])) * 1024 / 1e6
 
 
-def _throughput(state: DemoState, console: Console) -> None:
+def _throughput(state: DemoState, console: Console) -> dict[str, float]:
+    """Rows per second, by way."""
     texts = reviews(REVIEWS)
     engine = OnnxEngine(open_repository(state.model))
     with sidecar_session(state, "--cache-texts", "0") as connection:
@@ -183,35 +216,27 @@ def _throughput(state: DemoState, console: Console) -> None:
         with connection.cursor().copy("copy reviews from stdin") as copy:
             for row in enumerate(texts):
                 copy.write_row(row)
+        connection.execute("vacuum analyze reviews")
         connection.execute("set statement_timeout = 0")
         ways: dict[str, Callable[[], object]] = {
-            "raw engine, ideal batches": lambda: ideal_rate(engine, texts),
-            "motive.classify_rows": lambda: connection.execute(
+            RAW: lambda: ideal_rate(engine, texts),
+            ROWS: lambda: connection.execute(
                 "select count(*) from motive.classify_rows('select id::text, body from reviews')"
             ),
-            "classify_motive(text[])": lambda: connection.execute(
-                "select cardinality(classify_motive(array_agg(body))) from reviews"
-            ),
-            "select classify_motive(body)": lambda: connection.execute(
-                "select count(classify_motive(body)) from reviews"
-            ),
+            ARRAY: lambda: connection.execute("select cardinality(classify_motive(array_agg(body))) from reviews"),
         }
-        rates = {name: REVIEWS / _seconds(call) for name, call in ways.items()}
-        rates["raw engine, ideal batches"] = max(
-            rates["raw engine, ideal batches"], REVIEWS / _seconds(ways["raw engine, ideal batches"])
-        )
+        # In turn, the best of two: what else the machine does falls on all alike.
+        taken = [{name: seconds(call) for name, call in ways.items()} for _ in range(2)]
+        rates = {name: REVIEWS / min(one[name] for one in taken) for name in ways}
+        scalar = "select count(classify_motive(body)) from reviews"
+        rates["select classify_motive(body)"] = REVIEWS / seconds(lambda: connection.execute(scalar))
     table = Table(title=f"{REVIEWS:,} reviews, rows per second, no cache")
     for column in ("", "rows/s", "share of the raw engine"):
         table.add_column(column, justify="left" if not column else "right")
     for name, rate in rates.items():
-        table.add_row(name, f"{rate:.0f}", f"{rate / rates['raw engine, ideal batches']:.0%}")
+        table.add_row(name, f"{rate:.0f}", f"{rate / rates[RAW]:.0%}")
     console.print(table)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
+    return rates
 
 
 def reviews(count: int) -> list[str]:

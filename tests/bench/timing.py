@@ -25,11 +25,17 @@ class Timing:
         return float(np.percentile(self.durations_ms, 99))
 
 
-def interleaved(calls: dict[str, Callable[[int], object]], *, rounds: int, warm_up: int = 10) -> dict[str, Timing]:
-    """Calls each function with the round's number, in turn, `rounds` times."""
+def interleaved(
+    calls: dict[str, Callable[[int], object]], *, rounds: int, warm_up: int = 10, pause_s: float = 0.0
+) -> dict[str, Timing]:
+    """Calls each function with the round's number, in turn, `rounds` times.
+
+    After each call, `pause_s` lets what it left running come to rest: ONNX Runtime's threads spin on for a while.
+    """
     durations: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(-warm_up, rounds):
         for name, call in calls.items():
+            time.sleep(pause_s)
             gc.disable()
             started = time.perf_counter()
             call(number)
