@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from psycopg.conninfo import make_conninfo
+
+from sidecar import limits
 from sidecar.account import Account, unprivileged_account
 from sidecar.errors import ConfigError
 from sidecar.postgres_tree import PostgresTree, newest_tree, tree_of
@@ -85,7 +88,7 @@ class PrivatePostgres:
 
     def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
         """Connection string over the Unix socket."""
-        return f"host={self.sockets} port={self.port} dbname={database} user={user}"
+        return make_conninfo(host=str(self.sockets), port=self.port, dbname=database, user=user)
 
     def tcp_dsn(self, database: str = "postgres") -> str:
         """Connection string of the superuser over the loopback interface."""
@@ -93,6 +96,12 @@ class PrivatePostgres:
 
     def create(self, source: PostgresTree | None = None) -> None:
         """Copies the server's files (the newest found, or `source`) and makes an empty cluster."""
+        socket_path = os.fsencode(self.sockets / f".s.PGSQL.{self.port}")
+        if len(socket_path) > limits.MAX_SOCKET_PATH:
+            raise ConfigError(
+                f"{self.state} is too long a path: a socket in it would have {len(socket_path)} bytes",
+                f"Choose a shorter one; the kernel allows {limits.MAX_SOCKET_PATH} bytes.",
+            )
         before = os.umask(0o022)  # another user must be able to read the copy
         try:
             self.state.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -45,6 +46,8 @@ async def serve(settings: Settings) -> None:
         models = ModelSwitch(settings, metrics)
         stack.enter_context(metrics_server(settings.metrics, metrics.registry))
         models.start()
+        # What is there now stays: a collection that looks through the model's objects would be felt in somebody's call.
+        gc.freeze()
         try:
             await _run(settings, models, metrics)
         finally:

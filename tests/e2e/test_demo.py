@@ -170,6 +170,13 @@ def test_a_directory_that_cannot_be_made_is_named(state: Path) -> None:
     assert "MOTIVE_DEMO_STATE" in done.stderr
 
 
+def test_a_path_too_long_for_sockets_is_named(state: Path) -> None:
+    done = Demo(state / ("x" * 90)).run("demo", "start")
+    assert done.returncode == 1
+    assert "too long a path" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 def test_a_directory_of_another_user_is_not_run_from(state: Path) -> None:
     theirs = Demo(state / "theirs")
