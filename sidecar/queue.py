@@ -2,17 +2,16 @@
 
 Every call is a transaction of its own. What a call means is said by the comment of its SQL function.
 
-Triggers and policies of users' tables run in these calls, as the table's owner but in our session, where they can change
-settings, search_path among them, and make temporary types. So every name here is qualified, and a call that reads or
-writes a user's table ends by resetting what may have been set.
+Triggers and policies of users' tables run in these calls, as the table's owner but in our session, where they can
+change settings, search_path among them, and make temporary types. So every name here is qualified, and a call that reads
+or writes a user's table ends by resetting what may have been set.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
-from psycopg.types.json import set_json_loads
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -27,16 +26,15 @@ class Claim:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One key of a claim. Without `text` and `problem` there is nothing to do for it."""
 
     entry: int
     key: str
     """JSON, as the queue holds it; never taken apart here."""
     text: str | None
-    hash: str
-    """Hexadecimal, of the text as it was read."""
+    hash: str | None
+    """Hexadecimal, of the text as it was read; None where nothing is to do."""
     problem: str | None
     """Why the text cannot be sent."""
     priority: int
@@ -54,7 +52,7 @@ class Outcome:
 
 def connect(dsn: str, *, name: str = "pg_motive worker") -> Connection:
     """A connection that works through a pooler in transaction mode as well: nothing in it outlives a transaction."""
-    connection: Connection = psycopg.connect(
+    return psycopg.connect(
         dsn,
         autocommit=True,
         prepare_threshold=None,
@@ -64,32 +62,24 @@ def connect(dsn: str, *, name: str = "pg_motive worker") -> Connection:
         keepalives_interval=2,
         keepalives_count=3,
     )
-    # Keys are handed back as they came: their JSON is never parsed.
-    set_json_loads(_raw, connection)
-    return connection
-
-
-def _raw(document: str | bytes) -> str:
-    return document.decode() if isinstance(document, bytes) else document
 
 
 def claim(
     connection: Connection, max_rows: int, lease_s: float, shadow: str | None = None, background: bool = True
 ) -> Claim | None:
     """motive.claim(); None where nothing is waiting."""
-    row = connection.execute(
-        "select * from motive.claim(%s, pg_catalog.make_interval(secs => %s), %s, %s)", (max_rows, lease_s, shadow, background)
-    ).fetchone()
+    query = "select * from motive.claim(%s, pg_catalog.make_interval(secs => %s), %s, %s)"
+    row = connection.execute(query, (max_rows, lease_s, shadow, background)).fetchone()
     return Claim(str(row[0]), row[2]) if row else None
 
 
 def read(connection: Connection, lease: str, model: str | None) -> list[Reading]:
     """motive.read()."""
-    rows = _in_clean_session(connection, "select * from motive.read(%s, %s)", (lease, model))
-    return [
-        Reading(entry, key, text, "" if hash_ is None else hash_.hex(), problem, priority)
-        for entry, key, text, hash_, problem, priority in rows
-    ]
+    query = (
+        "select entry, key::pg_catalog.text, body, pg_catalog.encode(hash, 'hex'), problem, priority "
+        "from motive.read(%s, %s)"
+    )
+    return list(map(Reading._make, _in_clean_session(connection, query, (lease, model))))
 
 
 def complete(connection: Connection, lease: str, results: Sequence[str], model: str) -> Outcome:

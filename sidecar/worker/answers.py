@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from sidecar.errors import InputError, InternalError
 from sidecar.pb import motive_pb2 as pb
@@ -90,13 +91,20 @@ class Asker:
             for reading in readings:
                 self._add_fault(reading, answer.error.message, final=final)
             return
-        said = f'"m":{json.dumps([scored.motive for scored in answer.motives])},"c":{answer.confidence:.6g}'
+        motives = _as_json(tuple([scored.motive for scored in answer.motives]))
+        said = f'"m":{motives},"c":{answer.confidence:.6g}'
         for reading in readings:
             self.results.rows.append(f'{{"e":{reading.entry},"k":{reading.key},"h":"\\\\x{reading.hash}",{said}}}')
 
     def _add_fault(self, reading: Reading, reason: str, *, final: bool) -> None:
         said = json.dumps({"x": reason, "f": final})[1:]
-        self.results.rows.append(f'{{"e":{reading.entry},"k":{reading.key},"h":"\\\\x{reading.hash}",{said}')
+        self.results.rows.append(f'{{"e":{reading.entry},"k":{reading.key},"h":"\\\\x{reading.hash or ""}",{said}')
+
+
+@lru_cache(1024)
+def _as_json(motives: tuple[str, ...]) -> str:
+    """Few answers differ, and most rows have one of them."""
+    return json.dumps(motives)
 
 
 def _batches(texts: Sequence[_Text]) -> Iterator[Sequence[_Text]]:

@@ -36,6 +36,7 @@ create type motive.shape as (
     match text,         -- t's key equals that of g.key
     key_list text,      -- t's key columns, for order by
     key_values text,    -- the same, out of the jsonb array `after`
+    key_list_of_n text, -- n's
     key_of_t text,      -- t's key as a jsonb array of texts
     key_of_n text,      -- the same of n
     keys_of_n text,     -- all of n's keys as one jsonb array
@@ -44,8 +45,8 @@ create type motive.shape as (
     same_row_by_output text,  -- same_row likewise
     first_key text,     -- of o: null where there is no old row
     key_names text,     -- of the key columns, as a list of literals
-    read_types text,    -- (name, type) of the text and the key columns, as a list of rows
-    read_count integer,
+    key_count integer,
+    as_attached text,   -- condition: tg_relid's text and key columns are there, of the types they have now
     written_types text, -- the same of the text and the five columns of the annotation
     settings text,      -- further settings of the functions
     pending text        -- condition under which a row of n still needs a worker
@@ -58,8 +59,8 @@ create function motive.shape_of(attachment integer) returns motive.shape
     set search_path to pg_catalog, pg_temp
 as $$
     select a.id, a.target::text, c.relowner, quote_ident(a.text_column), r.motive, r.confidence, r.motives, r.model, r.hash,
-           k.match, k.key_list, k.key_values, k.key_of_t, k.key_of_n, k.keys_of_n, k.same_row, k.key_by_output, k.same_row_by_output, k.first_key,
-           k.names, k.types || ', ' || b.type, k.count + 1, r.types || ', ' || b.type,
+           k.match, k.key_list, k.key_values, k.key_list_of_n, k.key_of_t, k.key_of_n, k.keys_of_n, k.same_row, k.key_by_output, k.same_row_by_output, k.first_key,
+           k.names, k.count, k.types || ' and ' || b.there, r.types || ', ' || b.type,
            case when k.plain then '' else
                ' set datestyle to ''ISO'' set timezone to ''UTC'' set intervalstyle to ''postgres'''
                ' set extra_float_digits to 1 set bytea_output to ''hex''' end,
@@ -77,26 +78,28 @@ as $$
         from motive.annotation_columns(a.prefix) as n
     ) as r
     cross join lateral (
-        select max(format('(%L, %s::oid)', t.attname, t.atttypid)) as type
+        select max(format('(%L, %s::oid)', t.attname, t.atttypid)) as type,
+               max(format('exists (select from pg_attribute where attrelid = tg_relid and attname = %L and atttypid = %s)', t.attname, t.atttypid)) as there
         from pg_attribute as t where t.attrelid = a.target and t.attname = a.text_column and not t.attisdropped
     ) as b
     cross join lateral (
         select string_agg(format('t.%1$I = (g.key ->> %2$s)::%3$s', p.name, p.n - 1, p.type), ' and ' order by p.n) as match,
                string_agg(format('t.%I', p.name), ', ' order by p.n) as key_list,
                string_agg(format('(after ->> %s)::%s', p.n - 1, p.type), ', ' order by p.n) as key_values,
+               string_agg(format('n.%I', p.name), ', ' order by p.n) as key_list_of_n,
                -- Output functions, never casts: a cast of a user's type is the user's code.
                'jsonb_build_array(' || string_agg(format(case when p.plain then 't.%I::text' else 'format(''%%s'', t.%I)' end, p.name), ', ' order by p.n) || ')' as key_of_t,
                'jsonb_build_array(' || string_agg(format(case when p.plain then 'n.%I::text' else 'format(''%%s'', n.%I)' end, p.name), ', ' order by p.n) || ')' as key_of_n,
                -- Digits and hyphens need no escapes, so a string is quicker than a jsonb value for each row.
                case when bool_and(p.digits) then
-                   '(''['' || string_agg(''["'' || ' || string_agg(format('n.%I::text', p.name), ' || ''","'' || ' order by p.n) || ' || ''"]'', '','') || '']'')::jsonb'
+                   '(''[["'' || string_agg(' || string_agg(format('n.%I::text', p.name), ' || ''","'' || ' order by p.n) || ', ''"],["'') || ''"]]'')::jsonb'
                else 'jsonb_agg(jsonb_build_array(' || string_agg(format(case when p.plain then 'n.%I::text' else 'format(''%%s'', n.%I)' end, p.name), ', ' order by p.n) || '))' end as keys_of_n,
                string_agg(format(case when p.exact then 'n.%1$I = o.%1$I' else 'format(''%%s'', n.%1$I) = format(''%%s'', o.%1$I)' end, p.name), ' and ' order by p.n) as same_row,
                'jsonb_build_array(' || string_agg(format('format(''%%s'', n.%I)', p.name), ', ' order by p.n) || ')' as key_by_output,
                string_agg(format('format(''%%s'', n.%1$I) = format(''%%s'', o.%1$I)', p.name), ' and ' order by p.n) as same_row_by_output,
                min(format('o.%I', p.name)) filter (where p.n = 1) as first_key,
                string_agg(quote_literal(p.name), ', ' order by p.n) as names,
-               string_agg(format('(%L, %s::oid)', p.name, p.type_id), ', ' order by p.n) as types,
+               string_agg(format('exists (select from pg_attribute where attrelid = tg_relid and attname = %L and atttypid = %s)', p.name, p.type_id), ' and ' order by p.n) as types,
                count(*)::integer as count,
                bool_and(p.plain) as plain
         from (select *, row_number() over () as n from motive.key_columns(a.target)) as p

@@ -1,4 +1,5 @@
--- The statements that enqueue, for a trigger function in which motive_new and, after an update, motive_old are visible.
+-- The statements that enqueue, for a trigger function in which motive_new and, after an update, motive_old are visible:
+-- one entry for all rows, or, after a statement of more than a thousand, one for each thousand.
 -- API: private
 create function motive.capture_statements(s motive.shape, key text, keys text, same_row text, as_text text) returns text
     language sql immutable parallel safe
@@ -6,27 +7,24 @@ create function motive.capture_statements(s motive.shape, key text, keys text, s
 as $$
     select format($body$
     if tg_op = 'INSERT' then
-        if (select count(*) from motive_new) <= 1000 then
+        insert into motive.queue (attachment, keys)
+        select %1$s, %2$s from (select %4$s from %5$s limit 1001) as n having count(*) between 1 and 1000;
+        if not found and (select count(*) from motive_new) > 1000 then
             insert into motive.queue (attachment, keys)
-            select %1$s, %4$s from motive_new as n where %6$s having count(*) > 0;
-        else
-            insert into motive.queue (attachment, keys)
-            select %1$s, jsonb_agg(e.key)
-            from (select %3$s as key, (row_number() over () - 1) / 1000 as part from motive_new as n where %6$s) as e
-            group by e.part;
+            select %1$s, jsonb_agg(e.key) from (select %3$s as key, (row_number() over () - 1) / 1000 as part from %5$s) as e group by e.part;
         end if;
     else
         insert into motive.queue (attachment, keys)
-        select %1$s, jsonb_agg(e.key)
-        from (select %3$s as key, (row_number() over () - 1) / 1000 as part
-              from motive_new as n left join motive_old as o on %5$s
-              where %6$s
-                and (%7$s is null or o.%2$s is null or %8$s collate "C" <> %9$s collate "C")) as e
-        group by e.part;
+        select %1$s, %2$s from (select %4$s from %6$s limit 1001) as n having count(*) between 1 and 1000;
+        if not found and (select count(*) from motive_new) > 1000 then
+            insert into motive.queue (attachment, keys)
+            select %1$s, jsonb_agg(e.key) from (select %3$s as key, (row_number() over () - 1) / 1000 as part from %6$s) as e group by e.part;
+        end if;
     end if;
     return null;$body$,
-        s.id, s.body, key, keys, same_row, s.pending, s.first_key,
-        format(as_text, 'n.' || s.body), format(as_text, 'o.' || s.body))
+        s.id, keys, key, s.key_list_of_n, 'motive_new as n where ' || s.pending,
+        format('motive_new as n left join motive_old as o on %1$s where %2$s and (%3$s is null or o.%4$s is null or %5$s collate "C" <> %6$s collate "C")',
+               same_row, s.pending, s.first_key, s.body, format(as_text, 'n.' || s.body), format(as_text, 'o.' || s.body)))
 $$;
 comment on function motive.capture_statements(motive.shape, text, text, text, text) is 'The part of a capturing trigger function that enqueues';
 revoke all on function motive.capture_statements(motive.shape, text, text, text, text) from public;
@@ -41,21 +39,19 @@ create function motive.generate_capture(s motive.shape) returns void
     set search_path to pg_catalog, pg_temp
 as $generate$
 declare
+    text_column constant name := (select a.text_column from motive.attachment as a where a.id = s.id);
     body text := format($body$
-declare
-    holds_text boolean;
 begin
-    if (select count(*) from pg_attribute where attrelid = tg_relid and (attname, atttypid) in (%1$s) and not attisdropped) = %2$s then%3$s
+    if %1$s then%2$s
     end if;
-    select motive.holds_text(atttypid) into holds_text from pg_attribute where attrelid = tg_relid and attname = %4$L and not attisdropped;
-    if not coalesce(holds_text, false)
-        or (select count(*) from pg_attribute where attrelid = tg_relid and attname in (%5$s) and not attisdropped) < %2$s - 1 then
+    if not exists (select from pg_attribute where attrelid = tg_relid and attname = %3$L and motive.holds_text(atttypid))
+        or (select count(*) from pg_attribute where attrelid = tg_relid and attname in (%4$s)) < %5$s then
         return null;
     end if;%6$s
 end$body$,
-        s.read_types, s.read_count,
+        s.as_attached,
         motive.capture_statements(s, s.key_of_n, s.keys_of_n, s.same_row, '%s::text'),
-        (select a.text_column from motive.attachment as a where a.id = s.id), s.key_names,
+        text_column, s.key_names, s.key_count,
         motive.capture_statements(s, s.key_by_output, format('jsonb_agg(%s)', s.key_by_output), s.same_row_by_output, 'format(''%%s'', %s)'));
 begin
     execute format('create or replace function motive.capture_%s() returns trigger language plpgsql volatile parallel unsafe '

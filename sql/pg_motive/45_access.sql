@@ -195,6 +195,20 @@ $generate$;
 comment on function motive.generate_writer(motive.shape) is 'Writes the function that writes into an attachment''s table';
 revoke all on function motive.generate_writer(motive.shape) from public;
 
+-- API: private
+create function motive.digest(s motive.shape) returns text
+    language sql stable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$
+    select md5(s::text || string_agg(p.prosrc, '' order by p.proname))
+    from pg_proc as p
+    where p.pronamespace = 'motive'::regnamespace
+      and (p.proname in ('capture_statements', 'create_access', 'hash_expression', 'settling') or p.proname like 'generate\_%')
+$$;
+comment on function motive.digest(motive.shape) is
+    'What the functions of an attachment are made from: the table as it is, and this version of pg_motive';
+revoke all on function motive.digest(motive.shape) from public;
+
 -- Says nothing about the caller's rights because it does nothing for the caller: whatever stands in
 -- motive.attachment, where only a table's owner could put it, gets the functions that follow from the catalogs.
 -- API: private
@@ -214,7 +228,7 @@ begin
     perform motive.generate_readers(s);
     perform motive.generate_writer(s);
     perform motive.generate_inline(s);
-    update motive.attachment as a set generated_for = md5(s::text) where a.id = s.id;
+    update motive.attachment as a set generated_for = motive.digest(s) where a.id = s.id;
 end
 $$;
 comment on function motive.generate(integer) is 'Writes the functions of an attachment anew, as the catalogs are now';

@@ -225,9 +225,9 @@ begin
     loop
         null;
     end loop;
-    -- Renamed, given away, changed: the functions follow.
+    -- Renamed, given away, changed, or pg_motive itself upgraded: the functions follow.
     perform motive.generate(a.id) from motive.attachment as a
-    where motive.obstacle(a.id) is null and a.generated_for is distinct from md5(motive.shape_of(a.id)::text);
+    where motive.obstacle(a.id) is null and a.generated_for is distinct from motive.digest(motive.shape_of(a.id));
     for doomed in
         select p.oid::regprocedure as signature from pg_proc as p
         where p.pronamespace = 'motive'::regnamespace and p.proname ~ '^(capture|guard|inline|read|scan|said|write)_[0-9]+$'

@@ -108,7 +108,7 @@ begin
         return true;
     end if;
     if exists (select from motive.attachment as a where a.id = repair.attachment
-               and a.generated_for = md5(motive.shape_of(a.id)::text)) then
+               and a.generated_for = motive.digest(motive.shape_of(a.id))) then
         return false;
     end if;
     perform motive.generate(attachment);

@@ -412,6 +412,41 @@ def test_claims_stay_quick_beside_an_old_transaction(annotation: Annotation, con
     annotation.execute("update motive.queue set ready_at = clock_timestamp(), lease = null")
 
 
+def test_a_walk_that_one_table_refuses_does_not_stop_the_others(annotation: Annotation) -> None:
+    """P5: a policy that raises is its own table's matter; motive.jobs shows it; without it the walk goes on."""
+    annotation.execute("create role keeper; create schema shelf authorization keeper; set role keeper")
+    try:
+        annotation.execute("create table shelf.texts (id integer primary key, body text)")
+        annotation.execute("insert into shelf.texts values (1, %s)", GIFT)
+        annotation.execute("create policy broken on shelf.texts using (1 / 0 = 1)")
+        annotation.execute("reset role")
+        annotation.attach("shelf.texts")
+        annotation.execute("alter table shelf.texts enable row level security, force row level security")
+        annotation.execute("create table texts (id integer primary key, body text)")
+        annotation.execute("insert into texts values (1, %s)", GIFT)
+        annotation.attach("texts")
+        annotation.value("select motive.backfill('shelf.texts')")
+        annotation.value("select motive.backfill('texts')")
+        annotation.drain()
+        assert annotation.labels() == {1: "gift"}
+        assert annotation.execute(
+            "select target::text, finished_at is null, problem from motive.jobs order by 1"
+        ).fetchall() == [
+            ("shelf.texts", True, "division by zero (22012)"),
+            ("texts", False, None),
+        ]
+        annotation.execute("drop policy broken on shelf.texts; create policy mended on shelf.texts using (true)")
+        wait_until(
+            lambda: (annotation.drain(), annotation.labels("shelf.texts"))[1],
+            lambda labels: labels == {1: "gift"},
+            10.0,
+            "the walk to go on",
+        )
+        assert annotation.value("select count(*) from motive.jobs where problem is not null") == 0
+    finally:
+        annotation.execute("reset role; drop schema shelf cascade; select motive.sweep(); drop role keeper")
+
+
 def test_the_worker_asks_nothing_of_its_own_clock(annotation: Annotation, monkeypatch: pytest.MonkeyPatch) -> None:
     """F41: a clock that is off by an hour changes neither leases nor waits."""
     fill(annotation, 5)

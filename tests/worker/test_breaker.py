@@ -1,0 +1,53 @@
+"""While the service is at fault: how often lanes try, and how much of it stands in the log."""
+
+import logging
+import time
+
+import pytest
+
+from sidecar.errors import OverloadError, UnavailableError
+from sidecar.worker.breaker import FIRST_DELAY_S, LONGEST_DELAY_S, Breaker
+
+
+class Clock:
+    """A clock that a test turns."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Stands in for the clock of the breaker."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    return clock
+
+
+def test_a_minute_of_faults_is_a_few_tries_and_a_few_lines(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """F35: waits double up to the longest, and the log does not repeat itself."""
+    breaker = Breaker()
+    tries = 0
+    with caplog.at_level(logging.INFO, "sidecar.worker"):
+        for _ in range(6000):
+            if breaker.admits():
+                tries += 1
+                breaker.failed(UnavailableError("away"))
+            clock.now += 0.01
+        breaker.worked()
+    assert 60 / LONGEST_DELAY_S < tries < 40
+    assert len(caplog.records) <= 10
+    assert "answers again" in caplog.records[-1].message
+    assert breaker.admits()
+
+
+def test_an_overloaded_service_is_tried_again_soon(clock: Clock) -> None:
+    """It is there, and says when it is too much: waits stay short."""
+    breaker = Breaker()
+    for _ in range(20):
+        wait = breaker.failed(OverloadError("full"))
+        clock.now += wait
+    assert FIRST_DELAY_S < wait <= 1.25 * LONGEST_DELAY_S / 10
