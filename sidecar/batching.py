@@ -18,8 +18,8 @@ from sidecar import limits, request_id
 from sidecar.engines import Engine
 from sidecar.errors import DeadlineError, InternalError, MotiveError
 
-BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-"""Lengths, in tokens, that windows are padded to, so that a batch's shape is one of few."""
+BUCKETS = (8, *range(12, 65, 4), *range(72, 129, 8), *range(144, 257, 16), *range(288, 513, 32))
+"""Lengths, in tokens, that windows are sorted by: a batch is of one bucket, so that little of it is padding."""
 
 INTERACTIVE, BACKFILL = 0, 1
 
@@ -138,6 +138,8 @@ class Batcher:
         return [], 0
 
     async def _compute(self, batch: list[Entry], length: int) -> None:
+        if self._engine.any_length:
+            length = max(len(job.windows[position]) for _, job, position in batch)
         ids = np.full((len(batch), length), self._engine.repository.manifest.tokens.pad_id, dtype=np.int64)
         mask = np.zeros((len(batch), length), dtype=np.int64)
         for row, (_, job, position) in enumerate(batch):

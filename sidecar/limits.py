@@ -20,8 +20,9 @@ CLIENT_BATCH_TEXTS: Final = 256
 CLIENT_BATCH_BYTES: Final = 128 * 1024
 """Bytes of text that the client puts into one request."""
 
-CLIENT_REQUESTS_IN_FLIGHT: Final = 2
-"""Requests of one call that the client keeps going, so that the engine never waits for the next one to arrive."""
+CLIENT_REQUESTS_IN_FLIGHT: Final = 3
+"""Requests of one call that the client keeps going: the engine never waits for the next one to arrive, and finds
+enough texts of every length for full batches."""
 
 MAX_CODE: Final = 63
 """Characters in the code of a motive."""

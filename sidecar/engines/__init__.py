@@ -38,6 +38,9 @@ class Engine(Protocol):
     parallel: int
     """How many batches it computes at once; more gain nothing."""
 
+    any_length: bool
+    """Whether a batch of a length never seen before costs nothing extra; else batches are padded to their bucket."""
+
     cancellable: bool
     """Whether cancelling `infer` frees anything; computing that has begun in this process cannot be stopped."""
 

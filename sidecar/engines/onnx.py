@@ -24,6 +24,7 @@ class OnnxEngine:
 
     name = "onnx"
     parallel = 1
+    any_length = True
     cancellable = False
 
     def __init__(self, repository: Repository, *, threads: int = 0) -> None:

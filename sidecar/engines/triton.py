@@ -24,6 +24,7 @@ class TritonEngine:
     """Computes on the Triton servers at `addresses`, which need not be up yet. `model` is its name there."""
 
     name = "triton"
+    any_length = False  # Triton joins requests of equal shape, and TensorRT is tuned for shapes it knows
     cancellable = True
 
     def __init__(

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from sidecar.batching import bucket
 from sidecar.engines.onnx import OnnxEngine
 from sidecar.tokenize import Tokenizer
 
@@ -12,11 +11,7 @@ BATCH_TOKENS = 2048
 def one_by_one(engine: OnnxEngine, tokenizer: Tokenizer, text: str) -> None:
     """Tokenizes and computes one text."""
     ((ids,),) = tokenizer.windows([text])
-    padded = np.full((1, bucket(len(ids))), engine.repository.manifest.tokens.pad_id, dtype=np.int64)
-    mask = np.zeros_like(padded)
-    padded[0, : len(ids)] = ids
-    mask[0, : len(ids)] = 1
-    engine.run(padded, mask)
+    engine.run(ids[None, :], np.ones((1, len(ids)), dtype=np.int64))
 
 
 def ideal_rate(engine: OnnxEngine, texts: list[str]) -> None:
@@ -26,7 +21,7 @@ def ideal_rate(engine: OnnxEngine, texts: list[str]) -> None:
     pad_id = engine.repository.manifest.tokens.pad_id
     start = 0
     while start < len(windows):
-        rows = max(1, BATCH_TOKENS // bucket(len(windows[start])))
+        rows = max(1, BATCH_TOKENS // len(windows[start]))
         batch = windows[start : start + rows]
         length = len(batch[-1])
         ids = np.full((len(batch), length), pad_id, dtype=np.int64)

@@ -25,9 +25,10 @@ class ScriptedEngine:
     name = "scripted"
     parallel = 1
 
-    def __init__(self, repository: Repository, *, cancellable: bool = False) -> None:
+    def __init__(self, repository: Repository, *, cancellable: bool = False, any_length: bool = False) -> None:
         self.repository = repository
         self.cancellable = cancellable
+        self.any_length = any_length
         self.gate = asyncio.Event()
         self.gate.set()
         self.batches: list[tuple[int, int]] = []
@@ -84,8 +85,16 @@ def window(first: int, length: int = 5) -> Ids:
 def test_a_bucket_holds_its_length_and_is_not_much_longer() -> None:
     for length in range(1, 2000):
         assert bucket(length) >= length
-        assert bucket(length) - length <= max(8, length)
+        assert bucket(length) - length < max(8, length / 4) or length > BUCKETS[-1]
     assert bucket(BUCKETS[-1] + 1) == 640
+
+
+async def test_where_any_length_will_do_a_batch_is_no_longer_than_its_longest_window(repository: Repository) -> None:
+    for any_length, expected in ((True, 101), (False, 104)):
+        engine = ScriptedEngine(repository, any_length=any_length)
+        async with running(engine) as batcher:
+            await batcher.infer([window(1, 101), window(2, 98)])
+        assert engine.batches == [(2, expected)]
 
 
 async def test_answers_come_back_in_the_order_of_the_windows(repository: Repository) -> None:
@@ -120,7 +129,7 @@ async def test_lengths_are_not_mixed_and_the_longest_waiting_goes_first(reposito
         engine.gate.set()
         await asyncio.gather(*tasks)
     assert engine.first_tokens[1:] == [[1, 3], [2, 4]]
-    assert engine.batches[1:] == [(2, 128), (2, 8)]
+    assert engine.batches[1:] == [(2, 104), (2, 8)]
 
 
 async def test_interactive_windows_go_before_backfill_and_backfill_fills_the_room(repository: Repository) -> None:
