@@ -13,7 +13,6 @@ from sidecar.engines import Backend
 from sidecar.errors import ConfigError, InternalError
 from sidecar.repository import Repository
 
-
 LONE_TOKENS = 32
 """A lone window of up to so many tokens is computed where it is: in the few milliseconds that it takes nobody else's
 batch is held up, and the way to another thread and back would add a tenth to a third to them."""
