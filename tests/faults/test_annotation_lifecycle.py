@@ -1,29 +1,29 @@
-"""Dump and restore, DROP EXTENSION, and databases without PL/Python (F60, F61)."""
+"""Dump and restore, pg_upgrade, and DROP EXTENSION (F60, F61)."""
 
+import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from sidecar.errors import ConfigError
-from sidecar.managed import install_managed, managed_script, uninstall_managed
+from sidecar.account import short_directory
+from sidecar.install import install
 from sidecar.private_postgres import PrivatePostgres
-from sidecar.worker.run import Worker
-from sidecar.worker.settings import WorkerSettings
-from tests.fixtures.annotation import Annotation, check_invariants, clean
+from tests.fixtures.annotation import Annotation, check_invariants, drain
 from tests.fixtures.fake_sidecar import FakeSidecar
-from tests.fixtures.postgres import Connection, create_database, value
+from tests.fixtures.postgres import create_database, value
 
 GIFT, FAST = "a gift for my mother", "my old one is too slow"
-
-
-def drain(dsn: str, target: str) -> int:
-    """Runs a worker on the database until nothing is left to do."""
-    worker = Worker(WorkerSettings(dsn=dsn, target=target, once=True))
-    worker.run()
-    return worker.written
+KEPT = (
+    "select * from texts order by id",
+    "select keys, attempts from motive.queue",
+    "select key, hash, reason from motive.failure",
+    "select key, motives, corrected_by from motive.correction",
+    "select target::text, text_column, mode from motive.attachment",
+    "select max_attempts, retry_delay from motive.annotation_settings",
+    "select tgname from pg_trigger where tgname like 'zzz%' order by 1",
+)
 
 
 def test_a_dump_restores_everything_and_enqueues_nothing_twice(
@@ -40,17 +40,8 @@ def test_a_dump_restores_everything_and_enqueues_nothing_twice(
     subprocess.run([bindir / "pg_dump", "-Fc", "-f", saved, annotation.dsn], check=True)
     dsn = create_database(postgres, "restored")
     subprocess.run([bindir / "pg_restore", "--exit-on-error", "-d", dsn, saved], check=True)
-    kept = (
-        "select * from texts order by id",
-        "select keys, attempts from motive.queue",
-        "select key, hash, reason from motive.failure",
-        "select key, motives, corrected_by from motive.correction",
-        "select target::text, text_column, mode from motive.attachment",
-        "select max_attempts, retry_delay from motive.annotation_settings",
-        "select tgname from pg_trigger where tgname like 'zzz%' order by 1",
-    )
     with psycopg.connect(dsn, autocommit=True) as restored:
-        for query in kept:
+        for query in KEPT:
             assert restored.execute(query).fetchall() == annotation.connection.execute(query).fetchall(), query
         assert drain(dsn, annotation.fake.target) == 1
         restored.execute("insert into texts (body) values (%s)", [FAST])
@@ -92,54 +83,46 @@ def test_dropping_the_extension_after_detach_needs_no_cascade(fresh_database: st
         assert value(connection, "select count(*) from pg_namespace where nspname = 'motive'") == 0
 
 
-@pytest.fixture
-def managed(postgres: PrivatePostgres) -> Iterator[str]:
-    """Connection string of a database that an ordinary role owns, as that role."""
-    with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
-        connection.execute("create role landlord login")
-        create_database(postgres, "managed")
-        connection.execute("alter database managed owner to landlord")
-        yield postgres.dsn("managed", "landlord")
-        connection.execute("drop database managed with (force)")
-        connection.execute("drop role landlord")
-
-
-def test_an_ordinary_owner_annotates_without_pl_python(managed: str, fake_sidecar: FakeSidecar) -> None:
-    """The plain script gives the same queue, the same functions and the same worker."""
-    said: list[str] = []
-    install_managed(managed, said.append)
-    install_managed(managed, said.append)
-    assert said[-1].endswith("is there")
-    with psycopg.connect(managed, autocommit=True) as connection:
-        everything(connection, managed, fake_sidecar.target)
-        with pytest.raises(psycopg.errors.FeatureNotSupported, match="without PL/Python"):
-            connection.execute("select classify_motive('x')")
-        with pytest.raises(psycopg.errors.FeatureNotSupported, match="needs PL/Python"):
-            connection.execute("select motive.attach('texts', 'body', 'inline')")
-        clean(connection)
-    uninstall_managed(managed, said.append)
-    with pytest.raises(ConfigError):
-        uninstall_managed(managed, said.append)
-
-
-def everything(connection: Connection, dsn: str, target: str) -> None:
-    """Attach, insert, update, backfill, correct: as in a database that has the extension."""
-    connection.execute("create table texts (id integer primary key, body text)")
-    connection.execute("insert into texts values (0, %s)", [FAST])
-    connection.execute("select motive.attach('texts', 'body'), motive.backfill('texts')")
-    connection.execute("insert into texts values (1, %s), (2, %s)", [GIFT, FAST])
-    drain(dsn, target)
-    connection.execute("update texts set body = %s where id = 2", [GIFT])
-    connection.execute("select motive.correct('texts', '1', '{performance}')")
-    drain(dsn, target)
-    labels = connection.execute("select id, motive from texts order by id").fetchall()
-    assert labels == [(0, "performance"), (1, "performance"), (2, "gift")]
-    assert connection.execute("select waiting, failed from motive.status").fetchone() == (0, 0)
-    check_invariants(connection)
-
-
-def test_the_managed_script_is_plain_sql() -> None:
-    """No psql metacommands, nothing of extensions, no PL/Python: any client can send it."""
-    script = managed_script()
-    for word in ("\n\\", "@extschema@", "pg_extension_config_dump", "plpython3u"):
-        assert word not in script
+@pytest.mark.slow
+def test_pg_upgrade_keeps_everything(postgres: PrivatePostgres, fake_sidecar: FakeSidecar) -> None:
+    """F60: to another cluster by pg_upgrade; here of the same version, where a machine has but one."""
+    state = short_directory("pm-up-")
+    old, new = (
+        PrivatePostgres(state / name, port=port, durable=False) for name, port in (("old", 5433), ("new", 5434))
+    )
+    try:
+        for server in (old, new):
+            server.create()
+            install(server.tree, say=lambda _: None)
+        old.start(die_with_caller=True)
+        with psycopg.connect(old.dsn(), autocommit=True) as connection:
+            connection.execute("create extension pg_motive cascade")
+            connection.execute("create table texts (id integer primary key, body text)")
+            connection.execute("select motive.attach('texts', 'body')")
+            connection.execute("insert into texts values (1, %s), (2, repeat('x', 70000))", [GIFT])
+            drain(old.dsn(), fake_sidecar.target)
+            connection.execute("insert into texts values (3, %s)", [FAST])
+            kept = {query: connection.execute(query).fetchall() for query in KEPT}
+        old.stop()
+        upgrade = [
+            str(new.tree.bindir / "pg_upgrade"),
+            "--username=postgres",
+            "--no-sync",
+            f"--socketdir={old.sockets}",
+        ]
+        upgrade += [f"--old-bindir={old.tree.bindir}", f"--new-bindir={new.tree.bindir}"]
+        upgrade += [f"--old-datadir={old.data}", f"--new-datadir={new.data}", "--old-port=5433", "--new-port=5434"]
+        done = subprocess.run(old.account.command(*upgrade), cwd=old.data, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        new.start(die_with_caller=True)
+        with psycopg.connect(new.dsn(), autocommit=True) as connection:
+            for query, rows in kept.items():
+                assert connection.execute(query).fetchall() == rows, query
+            assert drain(new.dsn(), fake_sidecar.target) == 1
+            connection.execute("insert into texts values (4, %s)", [FAST])
+            assert drain(new.dsn(), fake_sidecar.target) == 1
+            check_invariants(connection)
+    finally:
+        for server in (old, new):
+            server.stop("immediate")
+        shutil.rmtree(state)
