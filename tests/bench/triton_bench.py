@@ -9,7 +9,7 @@ import itertools
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,13 +69,7 @@ def servers() -> Iterator[tuple[SidecarProcess, SidecarProcess]]:
 
 def _latency(console: Console, embedded: SidecarProcess, triton: SidecarProcess) -> None:
     stubs = {"embedded ONNX Runtime": embedded.stub(), "through Triton": triton.stub()}
-    timings = interleaved(
-        {
-            name: lambda n, stub=stub: stub.Classify(pb.ClassifyRequest(texts=[SHORT.format(n)]), timeout=30)
-            for name, stub in stubs.items()
-        },
-        rounds=ROUNDS,
-    )
+    timings = interleaved({name: _short(stub) for name, stub in stubs.items()}, rounds=ROUNDS)
     first, second = timings.values()
     table = Table(title="One short text, the sidecar called over its socket, in milliseconds")
     for column in ("engine", "p50", "p99", "p50 above the embedded"):
@@ -84,6 +78,10 @@ def _latency(console: Console, embedded: SidecarProcess, triton: SidecarProcess)
         table.add_row(name, f"{timing.p50:.2f}", f"{timing.p99:.2f}", f"{timing.p50 - first.p50:+.2f}")
     console.print(table)
     console.print(f"bar: at most 1.5 ms more at p50; measured {second.p50 - first.p50:+.2f} ms")
+
+
+def _short(stub: MotiveStub) -> Callable[[int], object]:
+    return lambda number: stub.Classify(pb.ClassifyRequest(texts=[SHORT.format(number)]), timeout=30)
 
 
 def _throughput(console: Console, embedded: SidecarProcess, triton: SidecarProcess) -> None:

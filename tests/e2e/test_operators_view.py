@@ -10,9 +10,13 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 
+from sidecar.errors import ConfigError
+from sidecar.release import release
+from sidecar.releases import resolve
 from tests.fixtures.annotation import check_invariants
 from tests.fixtures.postgres import Connection, value
 from tests.fixtures.sidecar_process import ROOT, RunSidecar, SidecarProcess, free_port
+from tests.fixtures.tiny_model import write_tiny_model
 from tests.fixtures.triton_process import RunTriton, triton_engine
 from tests.fixtures.waiting import wait_until
 
@@ -49,6 +53,20 @@ def test_sql_sees_the_breaker_and_why_and_the_one_id_reaches_tritons_log(
     rows = session.execute(query, [down.address]).fetchall()
     assert rows[0] == (up.address, "closed", True, True, "triton", None)
     assert rows[1][:1] + rows[1][2:] == (down.address, False, True, "triton", None)
+
+
+def test_a_release_makes_its_model_known_to_the_database_before_it_is_switched_to(
+    session: Connection, fresh_database: str, tiny_repository: Path, tmp_path: Path
+) -> None:
+    """The first answer of the new model is understood; a database that refuses leaves everything as it was."""
+    said: list[str] = []
+    version = release(tiny_repository, tmp_path / "models", dsns=[fresh_database], say=said.append)
+    assert session.execute("select model from motive.models").fetchall() == [(version,)]
+    assert value(session, "select count(*) from motive.taxonomy") == 4
+    newer = write_tiny_model(tmp_path / "newer", version="0.0.9+tiny")
+    with pytest.raises(ConfigError, match="cannot be made known"):
+        release(newer, tmp_path / "models", dsns=["host=/nonexistent dbname=none"], say=said.append)
+    assert resolve(tmp_path / "models").name in said[0]
 
 
 def test_the_embedded_engine_is_one_row_without_an_address(
