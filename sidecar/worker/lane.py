@@ -68,8 +68,7 @@ class Lane:
                 self._shared.wait(delay)
                 delay = min(2 * delay, self._settings.poll_max_s)
         except BaseException as error:
-            self.failed = error
-            raise
+            self.failed = error  # raised by whoever runs the worker
         finally:
             self.close()
 

@@ -4,13 +4,15 @@ Side by side in one run: inserts with and without the trigger, inline against a 
 costs nothing against other queues on PostgreSQL, a backfill against the raw engine, claims beside an old transaction.
 """
 
+import contextlib
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
+from typing import LiteralString
 
 import psycopg
-from psycopg import conninfo
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +20,8 @@ from sidecar.account import short_directory
 from sidecar.demo.servers import configure, start_sidecar
 from sidecar.demo.state import DemoState, stop_process
 from sidecar.engines.onnx import OnnxEngine
+from sidecar.install import install
+from sidecar.private_postgres import PrivatePostgres
 from sidecar.repository import open_repository
 from sidecar.worker.run import Worker
 from sidecar.worker.settings import WorkerSettings
@@ -36,24 +40,41 @@ REVIEW = (
 DRAINED_ROWS = 100_000
 BACKFILLED_ROWS = 3_000
 DEAD_ROWS = 50_000
+STORED_ROWS = 30_000
 
 
 def run(console: Console) -> None:
     """Prints the tables of the README."""
+    with _null_database() as (connection, target):
+        _inserts(connection, console)
+        _drain(connection, target, console)
+        _claims(connection, console)
+        _storage(connection, target, console)
     with bench_state() as state, psycopg.connect(state.dsn, autocommit=True) as connection:
-        sockets = short_directory("pgm-null-")
-        try:
-            with null_sidecar(f"unix:{sockets}/null.sock") as target:
-                sockets.joinpath("null.sock").chmod(0o666)
-                connection.execute("create extension if not exists pg_motive cascade")
-                connection.execute("update motive.settings set target = %s", [target])
-                connection.execute("select motive.load_model()")
-                _inserts(connection, console)
-                _drain(state, connection, target, console)
-                _claims(state, connection, console)
-        finally:
-            sockets.rmdir()
         _real_model(state, connection, console)
+
+
+@contextlib.contextmanager
+def _null_database() -> Iterator[tuple[Connection, str]]:
+    """A private database with the extension, and a sidecar whose model costs nothing."""
+    directory = short_directory("pgm-null-")
+    server = PrivatePostgres(directory / "pg")
+    try:
+        server.create()
+        install(server.tree, say=lambda _: None)
+        server.start(die_with_caller=True)
+        with (
+            psycopg.connect(server.dsn(), autocommit=True) as connection,
+            null_sidecar(f"unix:{directory}/null.sock") as target,
+        ):
+            (directory / "null.sock").chmod(0o666)
+            connection.execute("create extension pg_motive cascade")
+            connection.execute("update motive.settings set target = %s", [target])
+            connection.execute("select motive.load_model()")
+            yield connection, target
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(directory)
 
 
 def _table(connection: Connection, name: str, **options: str) -> None:
@@ -101,11 +122,11 @@ def _inserts(connection: Connection, console: Console) -> None:
     connection.execute("drop table plain, queued; select motive.sweep(); truncate motive.queue")
 
 
-def _worker(state: DemoState, target: str, **options: float) -> Worker:
-    return Worker(WorkerSettings(dsn=state.dsn, target=target, once=True, **options))  # type: ignore[arg-type]
+def _worker(connection: Connection, target: str) -> Worker:
+    return Worker(WorkerSettings(dsn=connection.info.dsn, target=target, once=True))
 
 
-def _drain(state: DemoState, connection: Connection, target: str, console: Console) -> None:
+def _drain(connection: Connection, target: str, console: Console) -> None:
     table = Table(title="Queue with a model that costs nothing, one worker")
     for column in ("", "rows/s"):
         table.add_column(column, justify="left" if not column else "right")
@@ -122,23 +143,23 @@ def _drain(state: DemoState, connection: Connection, target: str, console: Conso
             loop = f"for i in 1 .. {total} loop insert into texts (body) values ('{BODY}' || i); end loop"
             connection.execute(f"do $$ begin {loop}; end $$".encode())
         connection.execute("vacuum analyze texts")
-        worker = _worker(state, target)
+        worker = _worker(connection, target)
         took = seconds(worker.run)
         assert worker.written == total, (worker.written, total)
         table.add_row(f"pg_motive, {name}", f"{total / took:,.0f}")
     connection.execute("drop table texts; select motive.sweep()")
     for name, peer in PEERS.items():
         try:
-            rate = f"{peer(conninfo.make_conninfo(state.dsn)):,.0f}"
+            rate = f"{peer(connection.info.dsn):,.0f}"
         except ImportError as error:
             rate = f"not installed ({error.name})"
         table.add_row(name, rate)
     console.print(table)
 
 
-def _claims(state: DemoState, connection: Connection, console: Console) -> None:
+def _claims(connection: Connection, console: Console) -> None:
     _table(connection, "texts")
-    with psycopg.connect(state.dsn) as old:
+    with psycopg.connect(connection.info.dsn) as old:
         old.execute("set transaction isolation level repeatable read")
         old.execute("select count(*) from texts")
         connection.execute(
@@ -160,6 +181,42 @@ def _claims(state: DemoState, connection: Connection, console: Console) -> None:
     connection.execute("drop table texts; truncate motive.queue; select motive.sweep()")
 
 
+def _storage(connection: Connection, target: str, console: Console) -> None:
+    # What annotating does to a table that was there before: every row is updated once, into longer rows.
+    table = Table(title=f"Backfill of {STORED_ROWS:,} rows")
+    for column in ("", "MB before", "MB after", "HOT", "WAL, bytes a row"):
+        table.add_column(column, justify="left" if not column else "right")
+    for fillfactor in (100, 80, 60):
+        _table(connection, "texts", attach="no")
+        connection.execute(f"alter table texts set (fillfactor = {fillfactor})".encode())
+        connection.execute(
+            "insert into texts (body) select %s || i from generate_series(1, %s) i", [REVIEW, STORED_ROWS]
+        )
+        connection.execute("vacuum analyze texts")
+        connection.execute("select motive.attach('texts', 'body'), motive.backfill('texts')")
+        size = "select pg_total_relation_size('texts') / 1e6"
+        before = _number(connection, size)
+        log = _number(connection, "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")
+        _worker(connection, target).run()
+        log = _number(connection, "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')") - log
+        connection.execute("select pg_stat_force_next_flush()")
+        hot = _number(
+            connection, "select n_tup_hot_upd / n_tup_upd::float8 from pg_stat_user_tables where relname = 'texts'"
+        )
+        after = _number(connection, size)
+        table.add_row(
+            f"fillfactor {fillfactor}", f"{before:.1f}", f"{after:.1f}", f"{hot:.0%}", f"{log / STORED_ROWS:,.0f}"
+        )
+    console.print(table)
+    connection.execute("drop table texts; select motive.sweep()")
+
+
+def _number(connection: Connection, query: LiteralString) -> float:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
 def _real_model(state: DemoState, connection: Connection, console: Console) -> None:
     texts = reviews(BACKFILLED_ROWS)
     engine = OnnxEngine(open_repository(state.model))
@@ -174,7 +231,7 @@ def _real_model(state: DemoState, connection: Connection, console: Console) -> N
             for text in texts:
                 copy.write_row((text,))
         connection.execute("select motive.attach('texts', 'body'), motive.backfill('texts')")
-        worker = _worker(state, target)
+        worker = _worker(connection, target)
         rate = BACKFILLED_ROWS / seconds(worker.run)
         ideal = max(ideal, BACKFILLED_ROWS / seconds(lambda: ideal_rate(engine, texts)))
         console.print(
