@@ -202,6 +202,8 @@ declare
     outcome record;
 begin
     written := 0; skipped := 0; returned := 0;
+    -- Annotations and queue change in one commit: a server that crashes forgets both or neither.
+    perform set_config('synchronous_commit', 'off', true);
     -- Nobody else can take these entries while we write.
     perform from motive.queue as q where q.lease = complete.lease order by q.id for update;
     if not found then

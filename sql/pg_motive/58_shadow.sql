@@ -82,6 +82,7 @@ as $$
 declare
     s motive.shape;
     t record;
+    abstention constant text := (select c.code from motive.taxonomy as c where c.abstention limit 1);
 begin
     for t in select m.id, m.target, m.text_column from motive.attachment as m where has_table_privilege(m.target, 'SELECT') loop
         s := motive.shape_of(t.id);
@@ -97,12 +98,12 @@ begin
             ), other as (
                 select distinct on (x.key) x.* from said as x where x.model = $2
             )
-            select $4::regclass, $5::name, one.key, coalesce(one.motives[1], 'unknown'), one.confidence,
-                   coalesce(other.motives[1], 'unknown'), other.confidence
+            select $4::regclass, $5::name, one.key, coalesce(one.motives[1], $6), one.confidence,
+                   coalesce(other.motives[1], $6), other.confidence
             from one join other on other.key = one.key and other.hash = one.hash
             where one.motives[1] is distinct from other.motives[1]
             $query$, s.key_of_t, s.hash, s.motives, s.confidence, s.model, s.relation)
-            using a, b, t.id, t.target, t.text_column;
+            using a, b, t.id, t.target, t.text_column, abstention;
     end loop;
 end
 $$;

@@ -162,6 +162,41 @@ def test_a_trigger_that_rewrites_the_text_is_seen(annotation: Annotation) -> Non
     assert queued_keys(annotation) == [["1"]]
 
 
+def test_other_triggers_can_tell_an_annotation_from_a_change(annotation: Annotation) -> None:
+    """What the README says of updated_at: a condition on motive.writing leaves it alone while a worker writes."""
+    annotation.table("id integer primary key, body text, updated_at text not null default 'never'")
+    annotation.execute(
+        "create function pg_temp.touch() returns trigger language plpgsql as "
+        "$$ begin new.updated_at := 'now'; return new; end $$; "
+        "create trigger touch before update on texts for each row "
+        "when (current_setting('motive.writing', true) is distinct from 'on') execute function pg_temp.touch()"
+    )
+    annotation.execute("insert into texts (id, body) values (1, %s), (2, %s)", GIFT, GIFT)
+    annotation.execute("update texts set body = %s where id = 2", FAST)
+    annotation.drain()
+    annotation.value("select motive.correct('texts', '1', '{performance}')")
+    assert annotation.execute("select id, motive, updated_at from texts order by id").fetchall() == [
+        (1, "performance", "never"),
+        (2, "performance", "now"),
+    ]
+
+
+def test_a_writer_under_repeatable_read_retries_after_an_annotation(annotation: Annotation, connect: Connect) -> None:
+    """What the README says of it: an annotation is an update like any other."""
+    annotation.table("id integer primary key, body text")
+    annotation.execute("insert into texts values (1, %s)", GIFT)
+    writer = connect()
+    writer.execute("begin isolation level repeatable read")
+    writer.execute("select * from texts")
+    annotation.drain()
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        writer.execute("update texts set body = %s", [FAST])
+    writer.execute("rollback")
+    writer.execute("update texts set body = %s", [FAST])
+    annotation.drain()
+    assert annotation.labels() == {1: "performance"}
+
+
 def test_merge_and_on_conflict_queue_exactly_the_changed_rows(annotation: Annotation) -> None:
     """F46: rows inserted, and rows whose text changed; not those left alone."""
     annotation.table("id integer primary key, body text")
