@@ -57,6 +57,22 @@ class MotiveClassifier(nn.Module):
         return result
 
 
+def standardize(model: MotiveClassifier, pooled: Tensor) -> bool:
+    """Scales the backbone's last norm so that the vectors the heads read have mean 0 and deviation 1; True where done.
+
+    pooled [texts, width] are mean vectors as they come now. Encoders trained to compare sentences give nearly the same
+    vector for every text: heads on it learn nothing for many steps, and at higher rates the encoder collapses first.
+    """
+    norms = [m for m in model.backbone.modules() if isinstance(m, nn.LayerNorm) and m.elementwise_affine]
+    if not norms or norms[-1].weight.shape != pooled.shape[1:] or norms[-1].bias is None:
+        return False
+    mean, deviation = pooled.mean(dim=0), pooled.std(dim=0).clamp(min=1e-4)
+    with torch.no_grad():
+        norms[-1].weight.div_(deviation)
+        norms[-1].bias.sub_(mean).div_(deviation)
+    return True
+
+
 def keep_layers(backbone: Any, layers: Sequence[int]) -> None:
     """Keeps only the named layers of a BERT-like backbone (0 is the one next to the embedding); empty keeps all."""
     if not layers:

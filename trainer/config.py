@@ -19,6 +19,8 @@ class Data:
     """Share of the texts held out to calibrate and to set thresholds."""
     test_share: float = 0.1
     """Share held out to evaluate; neither trained nor calibrated on."""
+    joined: float = 0.0
+    """How many joined texts are added per training text (trainer.augment); 0 adds none."""
     seed: int = 17
 
 

@@ -10,17 +10,27 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sidecar.redact import redact
 from sidecar.repository import Taxonomy, read_taxonomy
+from trainer.augment import join_texts
 from trainer.bases import Base, load_base
-from trainer.classifier import MotiveClassifier, Pooling, keep_layers, load_classifier, save_classifier
+from trainer.classifier import (
+    MotiveClassifier,
+    Pooling,
+    keep_layers,
+    load_classifier,
+    save_classifier,
+    standardize,
+)
 from trainer.config import Config
 from trainer.distill import blend, read_votes
 from trainer.errors import TrainerError
 from trainer.learn import Targets, begin, learn
-from trainer.predict import token_ids
+from trainer.predict import Ids, predict, token_ids
 from trainer.split import Split, split
 from trainer.texts import Example, check_labels, read_examples
 from trainer.vocabulary import pieces_of, read_pieces, trim
@@ -99,6 +109,25 @@ def with_adapters(backbone: Any, rank: int) -> Any:
     return get_peft_model(backbone, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
 
 
+def training_examples(config: Config, parts: Split) -> list[Example]:
+    """The training part, and the joined texts that the config asks for."""
+    return [*parts.train, *join_texts(parts.train, config.data.joined, config.data.seed)]
+
+
+def standardize_heads(model: MotiveClassifier, ids: Ids, pad_id: int, texts: int = 1024) -> None:
+    """Makes the heads' input well scaled, judged by evenly spaced training texts."""
+
+    def infer(input_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            hidden = model.backbone(input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(mask))
+            weight = torch.from_numpy(mask).unsqueeze(-1).float()
+            vectors: NDArray[np.float32] = ((hidden.last_hidden_state * weight).sum(1) / weight.sum(1)).float().numpy()
+            return vectors
+
+    model.eval()
+    standardize(model, torch.from_numpy(predict(infer, ids[:: max(1, len(ids) // texts)], pad_id)))
+
+
 def train(config: Config, folder: Path, *, resume: bool = False, offline: bool = False) -> dict[str, float]:
     """Trains what `config` asks for and writes it to `folder`, in one rename; returns Trainer's figures."""
     taxonomy_path = config.resolve(config.data.taxonomy)
@@ -109,14 +138,17 @@ def train(config: Config, folder: Path, *, resume: bool = False, offline: bool =
     if config.network.trim_vocabulary:
         base = trim(base, read_pieces() | pieces_of(base.tokenizer, [e.text for e in parts.train]))
     model = new_classifier(config, base, len(taxonomy.codes))
+    examples = training_examples(config, parts)
     ids = [
         token_ids(base.tokenizer, [e.text for e in part], config.network.max_tokens, config.network.prefix)
-        for part in (parts.train, parts.calibration)
+        for part in (examples, parts.calibration)
     ]
-    wanted = targets(parts.train, taxonomy)
+    if model.pooling != "last":
+        standardize_heads(model, ids[0], base.pad_id)
+    wanted = targets(examples, taxonomy)
     if config.optimisation.teacher:
         votes = read_votes(config.resolve(config.optimisation.teacher), len(taxonomy.codes))
-        wanted = blend(wanted, parts.train, votes, config.optimisation.teacher_share)
+        wanted = blend(wanted, examples, votes, config.optimisation.teacher_share)
     work = folder.with_name(folder.name + ".checkpoints")
     figures = learn(
         model,
