@@ -94,12 +94,12 @@ def regressions(
     from sklearn.linear_model import LogisticRegression
 
     primary = np.array([e.motives[0] if e.motives else "" for e in train])
-    first = LogisticRegression(C=strength, max_iter=300, random_state=SEED).fit(features, primary)
+    first = LogisticRegression(C=strength, max_iter=100, tol=1e-3, random_state=SEED).fit(features, primary)
     rest = {}
     for code in taxonomy.codes:
         has = np.array([code in e.motives for e in train])
         if has.any() and not has.all():
-            rest[code] = LogisticRegression(C=strength, max_iter=300, random_state=SEED).fit(features, has)
+            rest[code] = LogisticRegression(C=strength, max_iter=100, tol=1e-3, random_state=SEED).fit(features, has)
 
     def decide(rows: object) -> list[Answer]:
         chances = first.predict_proba(rows)

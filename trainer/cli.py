@@ -103,8 +103,15 @@ def _judging(added: Parsers) -> None:
     p.add_argument("model", type=Path, help="model repository")
     p.add_argument("file", type=Path, help="labelled texts")
     p.add_argument("--to", type=Path, default=Path("build/evaluation"))
-    p.add_argument("--baselines", action="store_true", help="also fit and judge baselines on the config's corpus")
+    p.add_argument(
+        "--baselines",
+        action="store_true",
+        help="also fit and judge baselines on the config's corpus, with a quick learning curve",
+    )
     p.add_argument("--config", type=Path, default=CONFIG)
+    p.add_argument(
+        "--curve", action="store_true", help="the learning curve of the config's whole training: four of them"
+    )
     p.add_argument("--rounds", type=int, default=500, help="bootstrap resamplings")
     p.add_argument("--offline", action="store_true", help="ask no model hub")
 

@@ -100,13 +100,17 @@ def evaluate(args: argparse.Namespace) -> None:
     from trainer.answer import open_model
     from trainer.evaluate import evaluate as evaluated
     from trainer.evaluate import write_report
-    from trainer.measure import baselines_and_curve
+    from trainer.measure import baselines, fine_tuning_curve
     from trainer.readers import read_any
 
     model = open_model(args.model)
     examples = read_any(args.file)
-    with stage("fitting baselines and the learning curve" if args.baselines else "reading"):
-        base, curve = baselines_and_curve(args.config, examples, offline=args.offline) if args.baselines else ({}, [])
+    base, curve = {}, []
+    if args.baselines:
+        with stage("fitting baselines and the learning curve"):
+            base, curve = baselines(args.config, examples, offline=args.offline)
+    if args.curve:
+        curve = fine_tuning_curve(args.config, examples, offline=args.offline)
     with stage(f"judging on {len(examples)} texts"):
         evaluation = replace(evaluated(model, examples, base, rounds=args.rounds), curve=curve)
     print(evaluation.sentences())
@@ -118,14 +122,16 @@ def distill(args: argparse.Namespace) -> None:
     from trainer.config import read_config
     from trainer.distill import soft_votes, write_votes
     from trainer.export import trained_logits
-    from trainer.train import corpus_split, read_trained
+    from trainer.train import corpus_split, read_trained, training_examples
 
     config = read_config(args.config)
     teachers = [read_trained(folder) for folder in args.teachers]
-    texts = [e.text for e in corpus_split(config, teachers[0].taxonomy).train]
+    taxonomy = teachers[0].taxonomy
+    texts = [e.text for e in training_examples(config, corpus_split(config, taxonomy))]
     with stage(f"asking {len(teachers)} teachers of {len(texts)} texts"):
         logits = [trained_logits(teacher, texts, config.release.window) for teacher in teachers]
-    write_votes(args.to, texts, soft_votes(logits, len(teachers[0].taxonomy.codes), args.temperature))
+    votes = soft_votes(logits, len(taxonomy.codes), args.temperature)
+    write_votes(args.to, texts, votes, (*taxonomy.codes, taxonomy.abstention.code))
     print(f"Votes on {len(texts)} texts written to {args.to}; name it as [optimisation] teacher and train the student.")
 
 

@@ -11,15 +11,23 @@ from trainer.predict import predict, token_ids
 
 
 def embedder(base: Base, max_tokens: int = 128, prefix: str = "") -> Callable[[Sequence[str]], NDArray[np.float32]]:
-    """A function from texts to vectors float32 [texts, width]; answers from memory what it has seen before."""
-    model = base.model.eval()
+    """A function from texts to vectors float32 [texts, width]; answers from memory what it has seen before.
+
+    Runs on the GPU where there is one, and in 16 bits where processor or GPU is quicker so.
+    """
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    halved = cuda or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    model = base.model.eval().to(device)
     memory: dict[str, NDArray[np.float32]] = {}
 
     def infer(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        tokens, kept = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
         with torch.inference_mode():
-            hidden = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).last_hidden_state
-            weight = torch.from_numpy(mask).unsqueeze(-1).float()
-            vectors: NDArray[np.float32] = ((hidden * weight).sum(1) / weight.sum(1).clamp(min=1)).float().numpy()
+            with torch.autocast(device.type, torch.bfloat16, enabled=halved):
+                hidden = model(input_ids=tokens, attention_mask=kept).last_hidden_state.float()
+            weight = kept.unsqueeze(-1).float()
+            vectors: NDArray[np.float32] = ((hidden * weight).sum(1) / weight.sum(1).clamp(min=1)).cpu().numpy()
             return vectors
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:

@@ -1,37 +1,76 @@
 """The baselines and the learning curve that `evaluate` shows beside a model, fitted on the config's corpus."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from sidecar.repository import read_taxonomy
+import numpy as np
+import torch
+
+from sidecar.repository import Answer, read_taxonomy
 from trainer.baselines import Baseline, encoder, keyword_rules, tfidf, zero_shot
 from trainer.bases import load_base
-from trainer.config import read_config
+from trainer.config import Config, read_config
 from trainer.curve import learning_curve
 from trainer.embed import embedder
-from trainer.texts import Example, without_label
-from trainer.train import corpus_split
+from trainer.export import calibrate, trained_logits
+from trainer.split import Split
+from trainer.texts import Example, without_label, write_examples
+from trainer.train import corpus_split, read_trained, train
 
 Curve = list[tuple[int, dict[str, float]]]
+ENCODED = 4000
+"""How many training texts the untrained encoder reads where there is no GPU: all of them would take it many minutes."""
+POINTS = 4
+"""Points of a curve of fine-tuning: an eighth, a quarter, a half and all of the texts."""
 
 
-def baselines_and_curve(
+def baselines(
     config_path: Path, examples: Sequence[Example], *, offline: bool = False
 ) -> tuple[dict[str, Baseline], Curve]:
-    """Fits the baselines on the training part; the curve is that of the untrained encoder with regressions.
-
-    The curve of the whole fine-tuning would cost a training a point; that of the frozen encoder shows the same thing,
-    whether the corpus is exhausted, in seconds.
-    """
+    """The baselines, fitted on the training part, and the learning curve of the untrained encoder with regressions."""
     config = read_config(config_path)
     taxonomy = read_taxonomy(config.resolve(config.data.taxonomy))
-    train = corpus_split(config, taxonomy).train
+    every = corpus_split(config, taxonomy).train
+    read = every if torch.cuda.is_available() else _drawn(every, ENCODED, config.data.seed)
     embed = embedder(load_base(config.network.base, offline=offline), config.network.max_tokens, config.network.prefix)
-    baselines = {
-        "keyword rules": keyword_rules(train, taxonomy),
-        "TF-IDF and logistic regression": tfidf(train, taxonomy),
+    found = {
+        "keyword rules": keyword_rules(every, taxonomy),
+        "TF-IDF and logistic regression": tfidf(every, taxonomy),
         "encoder, zero-shot": zero_shot(embed, taxonomy),
-        "encoder and logistic regression": encoder(embed, train, taxonomy),
+        f"encoder and logistic regression, {len(read):,} texts": encoder(embed, read, taxonomy),
     }
     test = [without_label(e, taxonomy.abstention.code) for e in examples]
-    return baselines, learning_curve(train, test, lambda part: encoder(embed, part, taxonomy))
+    return found, learning_curve(read, test, lambda part: encoder(embed, part, taxonomy))
+
+
+def fine_tuning_curve(
+    config_path: Path, examples: Sequence[Example], *, offline: bool = False, points: int = POINTS
+) -> Curve:
+    """The learning curve of the config's whole fine-tuning: a training a point, calibrated on the same texts."""
+    config = read_config(config_path)
+    taxonomy = read_taxonomy(config.resolve(config.data.taxonomy))
+    parts = corpus_split(config, taxonomy)
+    test = [without_label(e, taxonomy.abstention.code) for e in examples]
+    with tempfile.TemporaryDirectory() as folder:
+        return learning_curve(
+            parts.train, test, lambda part: _fine_tuned(config, parts, part, Path(folder), offline), points
+        )
+
+
+def _fine_tuned(
+    config: Config, parts: Split, part: Sequence[Example], folder: Path, offline: bool
+) -> Callable[[Sequence[str]], list[Answer]]:
+    """Trains on `part`; the split, made by hashes, puts the held-out texts of the smaller corpus where they were."""
+    write_examples(folder / "corpus.jsonl", [*part, *parts.calibration, *parts.test])
+    smaller = replace(config, data=replace(config.data, corpus=(str(folder / "corpus.jsonl"),)))
+    train(smaller, folder / "model", offline=offline)
+    trained = read_trained(folder / "model")
+    calibration = calibrate(smaller, trained)
+    return lambda texts: calibration.answers(trained_logits(trained, texts, config.release.window))
+
+
+def _drawn(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
+    order = np.random.default_rng(seed).permutation(len(examples))
+    return [examples[i] for i in sorted(order[:count])]

@@ -1,8 +1,8 @@
 """Tiny backbones, and what is trained and exported from them, once a session, through the commands users type."""
 
 import csv
+import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,20 +11,13 @@ from tests.unit.trainer.tiny import corpus, save_encoder, write_config
 from trainer.cli import main
 from trainer.config import Config
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported: no test waits for a hub
+
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a model hub would give it: a BERT of two layers of 32, and its tokenizer."""
     return save_encoder(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No hub is asked, and no run is reported anywhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
-        yield
 
 
 def run(*arguments: object) -> int:

@@ -14,12 +14,15 @@ from trainer.answer import open_model
 from trainer.baselines import keyword_rules, tfidf, zero_shot
 from trainer.bias import PAIRS, audit, swap
 from trainer.compare import compare
+from trainer.config import Config
 from trainer.curve import learning_curve, verdict
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
+from trainer.measure import fine_tuning_curve
 from trainer.scores import answered, scores
 from trainer.texts import Example, write_examples
 from trainer.trade_off import measure, picture, sentences
+from trainer.train import corpus_split
 
 PNG = b"\x89PNG"
 
@@ -45,7 +48,7 @@ def flattened(exported: Path, tmp_path: Path) -> Path:
     from trainer.repository import Contents, write_repository
 
     opened = open_model(exported).repository
-    silent = dataclasses.replace(opened.calibration, abstention_bias=100.0)
+    silent = dataclasses.replace(opened.calibration, abstention_bias=1e6)
     manifest = opened.manifest
     contents = Contents(
         "tickets", "2.0.0", "source", "base", exported / "taxonomy.toml", exported / "tokenizer.json", silent,
@@ -85,6 +88,15 @@ def test_a_learning_curve_rises_and_says_whether_more_would_help(taxonomy: Taxon
     assert verdict([(1, {"macro_f1": 0.4}), (2, {"macro_f1": 0.5})]).endswith("more texts would still help.")
     assert verdict([(1, {"macro_f1": 0.5}), (2, {"macro_f1": 0.5})]).endswith("would help little.")
     assert "Too few" in verdict(curve[:1])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_curve_of_whole_trainings_holds_out_the_same_texts(prepared: Config) -> None:
+    parts = corpus_split(prepared, read_taxonomy(prepared.path.parent / "taxonomy.toml"))
+    curve = fine_tuning_curve(prepared.path, parts.test, points=2)
+    assert [n for n, _ in curve] == [len(parts.train) // 2, len(parts.train)]
+    assert curve[-1][1]["n"] == len(parts.test)
+    assert curve[-1][1]["accuracy"] > 0.6
 
 
 @pytest.mark.parametrize(
