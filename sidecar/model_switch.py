@@ -84,7 +84,7 @@ class ModelSwitch:
         try:
             candidate = await asyncio.to_thread(self._open, path)
             candidate.batcher.start()
-            await self._try(candidate)
+            await self._try(candidate, path.name)
         except (UnavailableError, DeadlineError) as error:
             # Triton may still be loading it: the next look tries again.
             self.error = f"{path.name} is not served yet: {error.message}"
@@ -104,11 +104,13 @@ class ModelSwitch:
             if candidate is not None:
                 self._retire(candidate)
 
-    async def _try(self, candidate: Classifier) -> None:
+    async def _try(self, candidate: Classifier, name: str) -> None:
         end = time.monotonic() + TRIAL_S
         while not await candidate.engine.ready():
+            reasons = "; ".join(f"{one.address} {one.reason}" for one in candidate.engine.backends())
             if time.monotonic() > end:
-                raise UnavailableError("; ".join(backend.reason for backend in candidate.engine.backends()))
+                raise UnavailableError(reasons)
+            self.error = f"{name} is not served yet: {reasons}"
             await asyncio.sleep(_TRIAL_PAUSE_S)
         (answer,) = await candidate.classify([TRIAL_TEXT], deadline=end)
         if answer.HasField("error"):

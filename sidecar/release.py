@@ -98,17 +98,38 @@ def listing(directory: Path) -> list[tuple[str, str]]:
     return [(_opened(home, verify=False).model_version, marks.get(home.name, "")) for home in homes]
 
 
-def prune(directory: Path) -> list[str]:
-    """Removes every release but the current and the previous one; returns their names."""
+def prune(directory: Path, tritons: Sequence[str] = ()) -> list[str]:
+    """Removes every release but the current and the previous one; returns their names.
+
+    `tritons` are the addresses (HOST:PORT) of servers that are to give their memory back.
+    """
     links = releases.links(directory)
     kept = {Path(target).name for target in (links.current, links.previous) if target is not None}
     if not kept:
         raise ConfigError(f"{directory} has no current release", "Release a model first.")
     removed = [home for home in sorted((directory / releases.RELEASES).glob("[!.]*")) if home.name not in kept]
+    for address in tritons:
+        _unload(address, [home.name for home in removed])
     for home in removed:
         shutil.rmtree(directory / releases.TRITON / home.name, ignore_errors=True)
         shutil.rmtree(home)
     return [home.name for home in removed]
+
+
+def _unload(address: str, names: Sequence[str]) -> None:
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        client = InferenceServerClient(address)
+        loaded = {model.name for model in client.get_model_repository_index().models if model.state == "READY"}
+        for name in loaded.intersection(names):
+            client.unload_model(name)
+        client.close()
+    except InferenceServerException as error:
+        raise UnavailableError(
+            f"Triton at {address} cannot be asked to unload ({error.status()})", "Nothing was removed; is it up?"
+        ) from None
 
 
 def register(repository: Repository, dsn: str) -> str:

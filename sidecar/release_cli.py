@@ -21,6 +21,9 @@ def add_release(commands: Any) -> None:
     )
     parser.add_argument("--dsn", action="append", default=[], help="a database that is to know the model; repeatable")
     parser.add_argument(
+        "--triton", action="append", default=[], metavar="HOST:PORT", help="with --prune: unload there too; repeatable"
+    )
+    parser.add_argument(
         "--sidecar", action="append", default=[], metavar="TARGET", help="wait until this one serves it; repeatable"
     )
     parser.add_argument("--wait-s", type=float, default=120.0, metavar="SECONDS", help="how long to wait for each")
@@ -45,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for version, mark in release.listing(directory):
             print(f"{version:<40} {mark}".rstrip())
     elif arguments.prune:
-        for name in release.prune(directory):
+        for name in release.prune(directory, arguments.triton):
             print(f"removed {name}")
     elif arguments.rollback:
         release.roll_back(directory, sidecars=_sidecars(arguments), wait_s=arguments.wait_s)

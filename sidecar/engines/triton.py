@@ -128,6 +128,6 @@ class TritonEngine:
     async def close(self) -> None:
         """Ends the connections."""
         if self._probing is not None:
-            self._probing.cancel()
+            # Not cancelled: whoever awaits it, such as the server's watch, would be cancelled with it. It ends soon.
             await asyncio.gather(self._probing, return_exceptions=True)
         await asyncio.gather(*(one.close() for one in self._endpoints))

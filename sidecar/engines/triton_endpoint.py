@@ -157,7 +157,8 @@ class TritonEndpoint:
         if await client.is_model_ready(self._model.name):
             # At each look, as somebody may load another model under this name at any time.
             return self._verify((await client.get_model_config(self._model.name)).config)
-        if not await client.is_server_ready():
+        # Not whether it is ready: by default no Triton is, for as long as one model of many has failed to load.
+        if not await client.is_server_live():
             self.reason = "is starting or stopping"
         elif (self._loading is None or self._loading.done()) and time.monotonic() >= self._load_after:
             self._load_after = time.monotonic() + LOAD_PAUSE_S

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from sidecar.pb import motive_pb2 as pb
+from sidecar.releases import release_name
 from sidecar.repository import Repository, open_repository
 from sidecar.triton_server import command as triton_command
 from tests.fixtures.sidecar_process import ROOT, RunSidecar, SidecarProcess
@@ -189,15 +190,21 @@ def test_through_triton_a_release_is_loaded_beside_the_old_one_and_a_broken_one_
     motive_release(old.path, *to)
     triton = run_triton(directory / "triton").start()
     sidecar = run_sidecar(f"triton://{triton.address}/motive?repository={directory}").wait_serving()
-    with witness(sidecar, old, new, broken) as watching:
+    newest = open_repository(write_tiny_model(tmp_path / "newest", version="0.0.5+tiny"))
+    with witness(sidecar, old, new, broken, newest) as watching:
         watching.wait_for(old)
         motive_release(new.path, *to, "--sidecar", sidecar.target)
         watching.wait_for(new)
         said = motive_release(broken.path, *to, "--sidecar", sidecar.target, "--wait-s", "6", status=1)
-        assert "has not switched" in said
+        assert "cannot load model" in said
         watching.wait_for(new)
         motive_release("--rollback", "--to", directory, "--sidecar", sidecar.target)
         watching.wait_for(old)
+        motive_release(newest.path, *to, "--sidecar", sidecar.target)
+        watching.wait_for(newest)
+        assert "removed" in motive_release("--prune", "--to", directory, "--triton", triton.address)
+        assert triton.ready(release_name(old))
+        assert not triton.ready(release_name(new))
 
 
 def test_triton_loads_models_on_request_alone_and_listens_on_loopback_alone(tmp_path: Path) -> None:
