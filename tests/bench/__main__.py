@@ -22,7 +22,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    console = Recorder()
+    console = Recorder(width=None if sys.stdout.isatty() else 120)
     console.print(f"[dim]{machine()}[/dim]")
     for name in arguments.names or names:
         console.parts.clear()

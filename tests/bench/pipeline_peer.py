@@ -61,7 +61,7 @@ def main() -> None:
 
     app.post("/classify")(answer)
     classify(model, ["warm"])
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", timeout_keep_alive=3600)
 
 
 if __name__ == "__main__":
