@@ -6,9 +6,13 @@ Imports stand inside the functions: `motive-train label` should not wait for tor
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.errors import TrainerError
 from trainer.progress import bar, stage
+
+if TYPE_CHECKING:
+    from trainer.baselines import Baseline
 
 BUILD = Path("build/model")
 
@@ -105,7 +109,8 @@ def evaluate(args: argparse.Namespace) -> None:
 
     model = open_model(args.model)
     examples = read_any(args.file)
-    base, curve = {}, []
+    base: dict[str, Baseline] = {}
+    curve: list[tuple[int, dict[str, float]]] = []
     if args.baselines:
         with stage("fitting baselines and the learning curve"):
             base, curve = baselines(args.config, examples, offline=args.offline)

@@ -14,6 +14,8 @@ from trainer.learn import Targets
 from trainer.texts import Example
 from trainer.train import read_trained
 
+CODES = ("delivery", "defect", "other")
+
 
 def test_votes_are_the_mean_of_the_teachers() -> None:
     sure = np.array([[10.0, -10.0, 10.0, -10.0, -10.0]], np.float32)
@@ -22,17 +24,17 @@ def test_votes_are_the_mean_of_the_teachers() -> None:
     assert np.allclose(votes.primary, [[0.5, 0.25, 0.25]], atol=1e-3)
 
 
-def test_votes_are_kept_to_three_places_and_blend_with_the_labels(tmp_path: Path) -> None:
+def test_votes_are_kept_by_key_and_blend_with_the_labels(tmp_path: Path) -> None:
     hard = Targets(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), np.eye(3, dtype=np.float32)[:2])
     soft = Targets(np.array([[0.5, 0.1234]], np.float32), np.array([[0.2, 0.3, 0.5]], np.float32))
-    text = "a text\u2028of two lines"
-    write_votes(tmp_path / "votes.jsonl", [text], soft)
-    votes = read_votes(tmp_path / "votes.jsonl", labels=2)
-    mixed = blend(hard, [Example(text), Example("without votes")], votes, share=0.5)
-    assert np.allclose(mixed.motives, [[0.75, 0.0615], [0.0, 1.0]])
+    write_votes(tmp_path / "votes.jsonl", ["a text"], soft, CODES)
+    assert "a text" not in (tmp_path / "votes.jsonl").read_text(encoding="utf-8")
+    votes = read_votes(tmp_path / "votes.jsonl", CODES)
+    mixed = blend(hard, [Example("a text"), Example("without votes")], votes, share=0.5)
+    assert np.allclose(mixed.motives, [[0.75, 0.06], [0.0, 1.0]])
     assert np.allclose(mixed.primary[0], [0.6, 0.15, 0.25])
     with pytest.raises(TrainerError, match="another taxonomy"):
-        read_votes(tmp_path / "votes.jsonl", labels=3)
+        read_votes(tmp_path / "votes.jsonl", ("refund", "other"))
 
 
 def test_a_student_of_one_layer_learns_from_a_teacher(
@@ -41,7 +43,7 @@ def test_a_student_of_one_layer_learns_from_a_teacher(
     config, teacher = trained
     votes = tmp_path / "votes.jsonl"
     assert run("distill", teacher, "--config", config.path, "--to", votes) == 0
-    assert len(read_votes(votes, labels=3)) > 100
+    assert len(read_votes(votes, ("refund", *CODES))) > 100
     student = write_config(tmp_path, tiny_base, epochs=1.0, layers=[0], teacher=votes.name, teacher_share=0.7)
     assert run("train", "--config", student.path, "--to", tmp_path / "student") == 0
     assert read_trained(tmp_path / "student").model.backbone.config.num_hidden_layers == 1
