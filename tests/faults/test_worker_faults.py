@@ -254,14 +254,19 @@ def test_one_poison_row_fails_alone(annotation: Annotation) -> None:
     assert annotation.value("select count(*) from motive.failures") == 0
 
 
-def test_a_row_that_the_table_refuses_fails_alone(annotation: Annotation) -> None:
-    """F34: a trigger of the user's that raises for one row."""
+@pytest.mark.parametrize(
+    "trigger", ["trigger refuse before", "constraint trigger refuse after", "constraint trigger refuse after deferred"]
+)
+def test_a_row_that_the_table_refuses_fails_alone(annotation: Annotation, trigger: str) -> None:
+    """F34: a trigger of the user's that raises for one row, also one that would do so only at the commit."""
     annotation.table()
     annotation.execute("insert into texts (body) select 'gift ' || i from generate_series(1, 20) i")
+    kind = trigger.removesuffix(" deferred")
+    deferred = "" if kind == trigger else "deferrable initially deferred"
     annotation.execute(
         "create function pg_temp.refuse() returns trigger language plpgsql as "
         "$$ begin if new.id = 7 and new.motive is not null then raise 'frozen'; end if; return new; end $$; "
-        "create trigger refuse before update on texts for each row execute function pg_temp.refuse()"
+        f"create {kind} update on texts {deferred} for each row execute function pg_temp.refuse()"
     )
     annotation.drain()
     wait_until(
