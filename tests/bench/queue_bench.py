@@ -108,7 +108,7 @@ def _inserts(connection: Connection, console: Console) -> None:
         return lambda _: connection.execute(query, [REVIEW])
 
     ones = interleaved({name: single(name) for name in ("plain", "queued")}, rounds=3000)
-    thousands = interleaved({name: many(name) for name in ("plain", "queued")}, rounds=60)
+    thousands = interleaved({name: many(name) for name in ("plain", "queued")}, rounds=200)
     table = Table(title="Inserts, median of a statement")
     for column in ("", "ms", "ratio"):
         table.add_column(column, justify="left" if not column else "right")
@@ -186,7 +186,7 @@ def _storage(connection: Connection, target: str, console: Console) -> None:
     table = Table(title=f"Backfill of {STORED_ROWS:,} rows")
     for column in ("", "MB before", "MB after", "HOT", "WAL, bytes a row"):
         table.add_column(column, justify="left" if not column else "right")
-    for fillfactor in (100, 80, 60):
+    for fillfactor in (100, 70, 40):
         _table(connection, "texts", attach="no")
         connection.execute(f"alter table texts set (fillfactor = {fillfactor})".encode())
         connection.execute(
