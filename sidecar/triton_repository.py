@@ -16,7 +16,7 @@ from string import Template
 from typing import Final
 
 from sidecar import limits
-from sidecar.engines.triton_endpoint import ONNX_PARAMETER
+from sidecar.engines.triton_endpoint import LONGEST_S, ONNX_PARAMETER
 from sidecar.releases import publish
 from sidecar.repository import Repository
 
@@ -26,8 +26,9 @@ TEMPLATES: Final = Path(__file__).parent / "deploy" / "triton"
 QUEUED_REQUESTS: Final = 64
 """Requests of one priority that wait in Triton; a sidecar sends `triton_batches` at once, so it is for several."""
 
-QUEUE_S: Final = 5
-"""Seconds that a request waits in Triton's queue where the sidecar sets no time of its own."""
+QUEUE_S: Final = int(LONGEST_S)
+"""Seconds that a request may wait in Triton's queue: no shorter than what a sidecar allows, which sends its own time with
+each batch, and Triton lets that only shorten this one."""
 
 
 def config_text(repository: Repository, backend: str, name: str) -> str:

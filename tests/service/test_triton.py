@@ -10,6 +10,7 @@ import pytest
 
 from sidecar.pb import motive_pb2 as pb
 from tests.fixtures.sidecar_process import NOT_SERVING, RunSidecar, SidecarProcess
+from tests.fixtures.tiny_model import write_tiny_model
 from tests.fixtures.triton_process import RunTriton, TritonProcess, triton_engine
 from tests.fixtures.waiting import wait_until
 
@@ -171,6 +172,21 @@ def _code(stub: object, text: str, timeout: float) -> grpc.StatusCode | None:
     return None if error is None else error.code()
 
 
+def test_a_caller_that_gives_up_cancels_its_request_in_triton(
+    run_sidecar: RunSidecar, run_triton: RunTriton, tmp_path: Path
+) -> None:
+    """F16 Triton's own log says so; the next caller is answered."""
+    slow = write_tiny_model(tmp_path / "slow", work=200)
+    triton = run_triton(slow).start("motive", extra=("--log-verbose=1",))
+    sidecar = run_sidecar(triton_engine([triton], slow), metrics=True).wait_serving()
+    call = sidecar.stub().Classify.future(pb.ClassifyRequest(texts=["cheap"]), timeout=60)
+    wait_until(triton.log, lambda log: "to EXECUTING" in log, 30, "Triton to compute")
+    call.cancel()
+    wait_until(triton.log, lambda log: "Issuing cancellation" in log, 30, "the cancellation in Triton's log")
+    wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held == 0, 10, "no text to be held")
+    assert sidecar.classify("gift", timeout=60) == ["gift"]
+
+
 def test_one_request_id_goes_from_the_call_to_tritons_log(
     run_sidecar: RunSidecar, run_triton: RunTriton, tiny_repository: Path
 ) -> None:
@@ -186,8 +202,6 @@ def test_a_triton_that_serves_another_model_under_the_name_is_not_asked(
     run_sidecar: RunSidecar, tiny_triton: TritonProcess, tmp_path: Path
 ) -> None:
     """Its logits would be read with the wrong calibration: the sidecar says so and answers nothing."""
-    from tests.fixtures.tiny_model import write_tiny_model
-
     other = write_tiny_model(tmp_path / "motive", work=1)
     sidecar = run_sidecar(triton_engine([tiny_triton], other))
     stub = sidecar.stub()

@@ -8,7 +8,7 @@ from tritonclient.grpc import model_config_pb2 as config_pb
 
 from sidecar import limits
 from sidecar.batching import BUCKETS
-from sidecar.engines.triton_endpoint import ONNX_PARAMETER
+from sidecar.engines.triton_endpoint import LONGEST_S, ONNX_PARAMETER
 from sidecar.engines.url import parse_engine
 from sidecar.errors import ConfigError
 from sidecar.repository import Repository, open_repository
@@ -48,7 +48,7 @@ def test_interactive_goes_first_queues_are_bounded_and_nothing_waits_for_a_fulle
     for policy in (batching.default_queue_policy, batching.priority_queue_policy[2]):
         assert policy.timeout_action == config_pb.ModelQueuePolicy.REJECT
         assert policy.max_queue_size > 0
-        assert policy.default_timeout_microseconds > 0
+        assert policy.default_timeout_microseconds >= LONGEST_S * 1_000_000
         assert policy.allow_timeout_override
 
 

@@ -1,0 +1,47 @@
+"""The Triton engine's own edges, with nobody at the other end."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sidecar.engines.triton import TritonEngine
+from sidecar.errors import UnavailableError
+from sidecar.repository import open_repository
+
+NOWHERE = "127.0.0.1:9"
+
+
+@pytest.fixture
+def engine(tiny_repository: Path) -> TritonEngine:
+    return TritonEngine(open_repository(tiny_repository), [NOWHERE], "motive")
+
+
+async def test_whoever_asks_while_it_is_closed_gets_an_answer_and_no_cancellation(engine: TritonEngine) -> None:
+    """The server's watch asks once a second, also in the moment in which a model is retired."""
+    asked = asyncio.create_task(engine.ready())
+    await asyncio.sleep(0)
+    await engine.close()
+    assert await asked is False
+
+
+async def test_a_batch_that_nobody_can_take_is_refused_at_once_with_the_reason(engine: TritonEngine) -> None:
+    ids = np.ones((1, 8), dtype=np.int64)
+    started = time.monotonic()
+    with pytest.raises(UnavailableError, match=NOWHERE):
+        await engine.infer(ids, ids, timeout_s=60)
+    assert time.monotonic() - started < 30
+    assert [one.reason.startswith("does not answer") for one in engine.backends()] == [True]
+    await engine.close()
+
+
+async def test_it_sends_more_batches_at_once_the_more_servers_there_are(tiny_repository: Path) -> None:
+    """So that each has the next batch at hand while it computes one."""
+    repository = open_repository(tiny_repository)
+    one = TritonEngine(repository, [NOWHERE], "motive", batches=4)
+    two = TritonEngine(repository, [NOWHERE, "127.0.0.1:10"], "motive", batches=4)
+    assert (one.parallel, two.parallel) == (4, 8)
+    for engine in (one, two):
+        await engine.close()
