@@ -27,8 +27,8 @@ QUEUED_REQUESTS: Final = 64
 """Requests of one priority that wait in Triton; a sidecar sends `triton_batches` at once, so it is for several."""
 
 QUEUE_S: Final = int(LONGEST_S)
-"""Seconds that a request may wait in Triton's queue: no shorter than what a sidecar allows, which sends its own time with
-each batch, and Triton lets that only shorten this one."""
+"""Seconds that a request may wait in Triton's queue: no fewer than a sidecar allows. It sends its own time with each
+batch, and Triton lets that only shorten this one."""
 
 
 def config_text(repository: Repository, backend: str, name: str) -> str:

@@ -176,7 +176,7 @@ def test_a_caller_that_gives_up_cancels_its_request_in_triton(
     run_sidecar: RunSidecar, run_triton: RunTriton, tmp_path: Path
 ) -> None:
     """F16 Triton's own log says so; the next caller is answered."""
-    slow = write_tiny_model(tmp_path / "slow", work=200)
+    slow = write_tiny_model(tmp_path / "slow", work=100)
     triton = run_triton(slow).start("motive", extra=("--log-verbose=1",))
     sidecar = run_sidecar(triton_engine([triton], slow), metrics=True).wait_serving()
     call = sidecar.stub().Classify.future(pb.ClassifyRequest(texts=["cheap"]), timeout=60)
