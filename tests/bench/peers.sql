@@ -2,7 +2,7 @@
 
 -- name: pipeline
 -- PostgresML's way: the transformers pipeline lives in each backend. {packages} and {model} are paths.
-create function bench_pipeline(body text) returns text language plpython3u as $$
+create or replace function bench_pipeline(body text) returns text language plpython3u as $$
 import sys
 if '{packages}' not in sys.path: sys.path.append('{packages}')
 from transformers import pipeline
@@ -12,7 +12,7 @@ $$;
 
 -- name: http
 -- A web service around the same pipeline, called with a connection kept alive. {port} is its port.
-create function bench_http(body text) returns text language plpython3u as $$
+create or replace function bench_http(body text) returns text language plpython3u as $$
 import http.client, json
 if 'http' not in SD: SD['http'] = http.client.HTTPConnection('127.0.0.1', {port})
 SD['http'].request('POST', '/classify', json.dumps({{'text': body}}), {{'content-type': 'application/json'}})
