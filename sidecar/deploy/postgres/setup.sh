@@ -2,7 +2,7 @@
 # Run after every start, once the sidecar serves: brings the extension to the installed version, and loads the served
 # model's taxonomy. Harmless to repeat.
 set -eu
-PGPASSWORD=$(cat /run/secrets/postgres_password)
+PGPASSWORD=$(cat "${SECRETS:-/run/secrets}/postgres_password")
 export PGPASSWORD
 psql --no-psqlrc -v ON_ERROR_STOP=1 --quiet <<'SQL'
 alter extension pg_motive update;
