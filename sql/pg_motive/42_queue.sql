@@ -20,8 +20,15 @@ create table motive.queue (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_threshold = -1,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000, autovacuum_vacuum_cost_delay = 0
 );
--- Compressing keys would cost the user's statement more than writing them, and they are gone in a moment.
-alter table motive.queue alter column keys set storage external;
+-- The keys of a thousand rows are some 20 KB. Written as they are, or compressed by pglz, they would cost the user's
+-- statement more than by lz4, which hardly any server is built without.
+do $$
+begin
+    alter table motive.queue alter column keys set compression lz4;
+exception when feature_not_supported then
+    alter table motive.queue alter column keys set storage external;
+end
+$$;
 -- No foreign key to motive.attachment: every statement on a user's table would lock the attachment's row.
 comment on table motive.queue is 'Rows to annotate: an entry holds the keys of one statement, or a part of them';
 comment on column motive.queue.keys is 'Array of primary keys, each an array of its columns'' values in text form';
