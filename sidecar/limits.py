@@ -20,9 +20,15 @@ CLIENT_BATCH_TEXTS: Final = 256
 CLIENT_BATCH_BYTES: Final = 128 * 1024
 """Bytes of text that the client puts into one request."""
 
-CLIENT_REQUESTS_IN_FLIGHT: Final = 3
+CLIENT_REQUESTS_IN_FLIGHT: Final = 2
 """Requests of one call that the client keeps going: the engine never waits for the next one to arrive, and finds
 enough texts of every length for full batches."""
+
+CLIENT_TEXTS_PER_DEADLINE: Final = 32
+"""A request of more texts than this may take the deadline again for each further so many of them."""
+
+CLIENT_BYTES_PER_DEADLINE: Final = 16 * 1024
+"""The same for a request of several texts with more bytes than this: two cores compute so much in about a second."""
 
 MAX_CODE: Final = 63
 """Characters in the code of a motive."""

@@ -26,17 +26,18 @@ def classify(plpy: Any, texts: list[str | None], every: bool, address: Address, 
     motives: list[str | None] = [None] * len(texts)
     confidences: list[float | None] = [None] * len(texts)
     model: tuple[str, bytes] | None = None
-    running: deque[tuple[Positions, Call]] = deque()
+    running: deque[tuple[Positions, int, Call]] = deque()
     requests = _requests(texts)
     try:
         while True:
             while len(running) < limits.CLIENT_REQUESTS_IN_FLIGHT and (following := next(requests, None)) is not None:
+                positions, request, share = following
                 # A later request waits behind the earlier ones; its time is longer by as much.
-                allowed = seconds * (len(running) + 1)
-                running.append((following[0], Call(address, "Classify", following[1], allowed)))
+                allowed = seconds * (share + sum(other for _, other, _ in running))
+                running.append((positions, share, Call(address, "Classify", request, allowed)))
             if not running:
                 break
-            positions, call = running[0]
+            positions, _, call = running[0]
             response = call.wait(plpy)
             running.popleft()
             model = _same_model(model, response)
@@ -48,15 +49,15 @@ def classify(plpy: Any, texts: list[str | None], every: bool, address: Address, 
                 motives[position] = checked_code(result.motives[0].motive) if result.motives else ABSTENTION
                 confidences[position] = checked_number(result.confidence)
     finally:
-        for _, call in running:
+        for _, _, call in running:
             call.cancel()
     if model is None:  # every text was NULL
         return Answer(motives, confidences)
     return Answer(motives, confidences, model=model[0], taxonomy_digest=model[1])
 
 
-def _requests(texts: list[str | None]) -> Iterator[tuple[Positions, ClassifyRequest]]:
-    """The texts that are not None in requests, each with the positions of its texts."""
+def _requests(texts: list[str | None]) -> Iterator[tuple[Positions, ClassifyRequest, int]]:
+    """The texts that are not None in requests, each with the positions of its texts and its share of deadlines."""
     positions: Positions = []
     request, size = ClassifyRequest(redacted=True), 0
     for position, text in enumerate(texts):
@@ -64,7 +65,7 @@ def _requests(texts: list[str | None]) -> Iterator[tuple[Positions, ClassifyRequ
             continue
         bytes_ = byte_size(text, position + 1)
         if positions and (len(positions) >= limits.CLIENT_BATCH_TEXTS or size + bytes_ > limits.CLIENT_BATCH_BYTES):
-            yield positions, request
+            yield positions, request, _deadlines(len(positions), size)
             positions, request, size = [], ClassifyRequest(redacted=True), 0
         hidden, count = redact(text)
         positions.append(position)
@@ -72,7 +73,14 @@ def _requests(texts: list[str | None]) -> Iterator[tuple[Positions, ClassifyRequ
         request.redactions += count
         size += bytes_
     if positions:
-        yield positions, request
+        yield positions, request, _deadlines(len(positions), size)
+
+
+def _deadlines(texts: int, size: int) -> int:
+    """How many deadlines a request of so many texts and bytes may take; one text always takes one."""
+    if texts == 1:
+        return 1
+    return max(-(-texts // limits.CLIENT_TEXTS_PER_DEADLINE), -(-size // limits.CLIENT_BYTES_PER_DEADLINE))
 
 
 def byte_size(text: str, position: int = 0) -> int:

@@ -12,8 +12,9 @@ from sidecar import client, limits
 from sidecar.client.answers import Answer, checked_code, checked_number, failed, model_version
 from sidecar.client.signals import blocked
 from sidecar.errors import InputError, InternalError, UnavailableError, VersionError
+from sidecar.pb import motive_pb2 as pb
 from sidecar.repository.taxonomy import CODE
-from tests.fixtures.fake_sidecar import FakeSidecar
+from tests.fixtures.fake_sidecar import FakeSidecar, answer
 
 
 class Interrupted(BaseException):
@@ -83,6 +84,18 @@ def test_a_fault_is_a_value(fake: FakeSidecar) -> None:
 def test_a_deadline_is_a_value(fake: FakeSidecar) -> None:
     with fake.hang():
         assert ask(fake, "cheap", seconds=0.1).sqlstate == "57014"
+
+
+def test_many_texts_may_take_longer_than_one_and_still_end(fake: FakeSidecar) -> None:
+    def slow(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        threading.Event().wait(1.0)  # what the model takes
+        return answer(request)
+
+    with fake.answering(slow):
+        assert ask(fake, "cheap", seconds=0.3).sqlstate == "57014"
+        assert ask(fake, *["cheap"] * 256, seconds=0.6).sqlstate is None
+    with fake.hang():
+        assert ask(fake, *["cheap"] * 64, seconds=0.1).sqlstate == "57014"
 
 
 def test_another_interface_is_refused_before_anything_is_sent(fake: FakeSidecar) -> None:
