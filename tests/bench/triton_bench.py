@@ -29,15 +29,15 @@ from tests.fixtures.triton_process import triton_engine, tritons
 
 CORPUS = Path(__file__).parents[2] / "trainer" / "corpus"
 SHORT = "The old kettle leaks, so we need one that lasts, number {}"
-ROUNDS = 300
-TEXTS = 2_000
+ROUNDS = 200
+TEXTS = 1_000
 TOGETHER = 256
 IN_FLIGHT = 2
 THROUGHPUT_ROUNDS = 3
 
 CALLERS = 16
 CALL_TEXTS = 4
-OVERLOAD_S = 8.0
+OVERLOAD_S = 5.0
 BACK_OFF_S = 0.05
 """What a refused caller waits, as every client of ours does."""
 

@@ -10,7 +10,7 @@ from sidecar.released import released_model
 from tests.fixtures.sidecar_process import RunSidecar, SidecarProcess
 from tests.fixtures.triton_process import RunTriton, triton_engine
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CORPUS = Path(__file__).parents[2] / "trainer" / "corpus"
 TEXTS = 1000
