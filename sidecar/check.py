@@ -173,9 +173,7 @@ def _annotation(connection: Connection) -> Iterator[Finding]:
             yield Finding("annotation", False, f"{text}; partitions came after attach", remedy)
         elif oldest is not None and oldest > TOO_OLD:
             waited = f"{text}, the first since {oldest.total_seconds():.0f} s"
-            yield Finding(
-                "annotation", False, waited, "Run motive worker --dsn DSN, or look into its log."
-            )
+            yield Finding("annotation", False, waited, "Run motive worker --dsn DSN, or look into its log.")
         else:
             yield Finding("annotation", True, text + (": see motive.failures" if failed else ""))
 

@@ -3,8 +3,8 @@
 Every call is a transaction of its own. What a call means is said by the comment of its SQL function.
 
 Triggers and policies of users' tables run in these calls, as the table's owner but in our session, where they can
-change settings, search_path among them, and make temporary types. So every name here is qualified, and a call that reads
-or writes a user's table ends by resetting what may have been set.
+change settings, search_path among them, and make temporary types. So every name here is qualified, and a call that
+reads or writes a user's table ends by resetting what may have been set.
 """
 
 from collections.abc import Sequence
