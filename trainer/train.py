@@ -147,7 +147,7 @@ def train(config: Config, folder: Path, *, resume: bool = False, offline: bool =
         standardize_heads(model, ids[0], base.pad_id)
     wanted = targets(examples, taxonomy)
     if config.optimisation.teacher:
-        votes = read_votes(config.resolve(config.optimisation.teacher), len(taxonomy.codes))
+        votes = read_votes(config.resolve(config.optimisation.teacher), (*taxonomy.codes, taxonomy.abstention.code))
         wanted = blend(wanted, examples, votes, config.optimisation.teacher_share)
     work = folder.with_name(folder.name + ".checkpoints")
     figures = learn(
