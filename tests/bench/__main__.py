@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import platform
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    # Told to stop, it still stops the servers that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Recorder(width=None if sys.stdout.isatty() else 120)
     console.print(f"[dim]{machine()}[/dim]")
     for name in arguments.names or names:
