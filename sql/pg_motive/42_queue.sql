@@ -2,7 +2,10 @@
 create table motive.queue (
     id bigint generated always as identity primary key,
     attachment integer not null,
-    keys jsonb not null,
+    keys jsonb,
+    -- Keys of a table whose key is one integer: the statement that enqueues writes them as they are, and the claim turns
+    -- them into the general form.
+    numbers bigint[],
     priority smallint not null default 1 check (priority in (
         1,  -- rows just written: somebody may be waiting to see them
         2,  -- backfill and re-annotation: nobody waits
@@ -14,24 +17,26 @@ create table motive.queue (
     ready_at timestamptz not null default clock_timestamp(),
     lease uuid,
     enqueued_at timestamptz not null default clock_timestamp(),
-    shadow text
+    shadow text,
+    check ((keys is null) <> (numbers is null))
 ) with (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_threshold = -1,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000, autovacuum_vacuum_cost_delay = 0
 );
--- The keys of a thousand rows are some 20 KB. Written as they are, or compressed by pglz, they would cost the user's
+-- The keys of a thousand rows are 8 to 20 KB. Written as they are, or compressed by pglz, they would cost the user's
 -- statement more than by lz4, which hardly any server is built without.
 do $$
 begin
-    alter table motive.queue alter column keys set compression lz4;
+    alter table motive.queue alter column keys set compression lz4, alter column numbers set compression lz4;
 exception when feature_not_supported then
-    alter table motive.queue alter column keys set storage external;
+    alter table motive.queue alter column keys set storage external, alter column numbers set storage external;
 end
 $$;
 -- No foreign key to motive.attachment: every statement on a user's table would lock the attachment's row.
 comment on table motive.queue is 'Rows to annotate: an entry holds the keys of one statement, or a part of them';
 comment on column motive.queue.keys is 'Array of primary keys, each an array of its columns'' values in text form';
+comment on column motive.queue.numbers is 'Instead of keys, until the first claim: primary keys of one integer column';
 comment on column motive.queue.priority is '1 rows just written, 2 backfill, 3 shadow';
 comment on column motive.queue.attempts is 'How often its only key has failed through its own fault';
 comment on column motive.queue.ready_at is 'When it may be claimed; while it is claimed, the end of the lease';
@@ -43,6 +48,14 @@ create index queue_claimable on motive.queue (attachment, priority, ready_at);
 create index queue_leased on motive.queue (lease) where lease is not null;
 select pg_catalog.pg_extension_config_dump('motive.queue', '');
 select pg_catalog.pg_extension_config_dump('motive.queue_id_seq', '');
+
+-- API: private
+create function motive.keys_of(keys jsonb, numbers bigint[]) returns jsonb
+    language sql immutable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$ select coalesce(keys, ('[["' || array_to_string(numbers, '"],["') || '"]]')::jsonb) $$;
+comment on function motive.keys_of(jsonb, bigint[]) is 'The keys of an entry, in the general form';
+revoke all on function motive.keys_of(jsonb, bigint[]) from public;
 
 -- API: private
 create table motive.failure (

@@ -40,6 +40,7 @@ create type motive.shape as (
     key_of_t text,      -- t's key as a jsonb array of texts
     key_of_n text,      -- the same of n
     keys_of_n text,     -- all of n's keys as one jsonb array
+    number_of_n text,   -- n's key where it is one integer, else null
     same_row text,      -- n's key equals o's
     key_by_output text,       -- key_of_n by output functions alone, whatever the types are
     same_row_by_output text,  -- same_row likewise
@@ -59,7 +60,7 @@ create function motive.shape_of(attachment integer) returns motive.shape
     set search_path to pg_catalog, pg_temp
 as $$
     select a.id, a.target::text, c.relowner, quote_ident(a.text_column), r.motive, r.confidence, r.motives, r.model, r.hash,
-           k.match, k.key_list, k.key_values, k.key_list_of_n, k.key_of_t, k.key_of_n, k.keys_of_n, k.same_row, k.key_by_output, k.same_row_by_output, k.first_key,
+           k.match, k.key_list, k.key_values, k.key_list_of_n, k.key_of_t, k.key_of_n, k.keys_of_n, k.number_of_n, k.same_row, k.key_by_output, k.same_row_by_output, k.first_key,
            k.names, k.count, k.types || ' and ' || b.there, r.types || ', ' || b.type,
            case when k.plain then '' else
                ' set datestyle to ''ISO'' set timezone to ''UTC'' set intervalstyle to ''postgres'''
@@ -94,6 +95,9 @@ as $$
                case when bool_and(p.digits) then
                    '(''[["'' || string_agg(' || string_agg(format('n.%I::text', p.name), ' || ''","'' || ' order by p.n) || ', ''"],["'') || ''"]]'')::jsonb'
                else 'jsonb_agg(jsonb_build_array(' || string_agg(format(case when p.plain then 'n.%I::text' else 'format(''%%s'', n.%I)' end, p.name), ', ' order by p.n) || '))' end as keys_of_n,
+               case when count(*) = 1 then min(format('n.%I::bigint', p.name)) filter (where (
+                   select case t.typtype when 'd' then t.typbasetype else t.oid end in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+                   from pg_type as t where t.oid = p.type_id)) end as number_of_n,
                string_agg(format(case when p.exact then 'n.%1$I = o.%1$I' else 'format(''%%s'', n.%1$I) = format(''%%s'', o.%1$I)' end, p.name), ' and ' order by p.n) as same_row,
                'jsonb_build_array(' || string_agg(format('format(''%%s'', n.%I)', p.name), ', ' order by p.n) || ')' as key_by_output,
                string_agg(format('format(''%%s'', n.%1$I) = format(''%%s'', o.%1$I)', p.name), ' and ' order by p.n) as same_row_by_output,

@@ -1,33 +1,34 @@
 -- The statements that enqueue, for a trigger function in which motive_new and, after an update, motive_old are visible:
 -- one entry for all rows, or, after a statement of more than a thousand, one for each thousand.
 -- API: private
-create function motive.capture_statements(s motive.shape, key text, keys text, same_row text, as_text text) returns text
+create function motive.capture_statements(s motive.shape, form text, key text, keys text, together text, same_row text, as_text text) returns text
     language sql immutable parallel safe
     set search_path to pg_catalog, pg_temp
 as $$
     select format($body$
     if tg_op = 'INSERT' then
-        insert into motive.queue (attachment, keys)
+        insert into motive.queue (attachment, %7$s)
         select %1$s, %2$s from (select %4$s from %5$s limit 1001) as n having count(*) between 1 and 1000;
         if not found and (select count(*) from motive_new) > 1000 then
-            insert into motive.queue (attachment, keys)
-            select %1$s, jsonb_agg(e.key) from (select %3$s as key, (row_number() over () - 1) / 1000 as part from %5$s) as e group by e.part;
+            insert into motive.queue (attachment, %7$s)
+            select %1$s, %8$s(e.key) from (select %3$s as key, (row_number() over () - 1) / 1000 as part from %5$s) as e group by e.part;
         end if;
     else
-        insert into motive.queue (attachment, keys)
+        insert into motive.queue (attachment, %7$s)
         select %1$s, %2$s from (select %4$s from %6$s limit 1001) as n having count(*) between 1 and 1000;
         if not found and (select count(*) from motive_new) > 1000 then
-            insert into motive.queue (attachment, keys)
-            select %1$s, jsonb_agg(e.key) from (select %3$s as key, (row_number() over () - 1) / 1000 as part from %6$s) as e group by e.part;
+            insert into motive.queue (attachment, %7$s)
+            select %1$s, %8$s(e.key) from (select %3$s as key, (row_number() over () - 1) / 1000 as part from %6$s) as e group by e.part;
         end if;
     end if;
     return null;$body$,
         s.id, keys, key, s.key_list_of_n, 'motive_new as n where ' || s.pending,
         format('motive_new as n left join motive_old as o on %1$s where %2$s and (%3$s is null or o.%4$s is null or %5$s collate "C" <> %6$s collate "C")',
-               same_row, s.pending, s.first_key, s.body, format(as_text, 'n.' || s.body), format(as_text, 'o.' || s.body)))
+               same_row, s.pending, s.first_key, s.body, format(as_text, 'n.' || s.body), format(as_text, 'o.' || s.body)),
+        form, together)
 $$;
-comment on function motive.capture_statements(motive.shape, text, text, text, text) is 'The part of a capturing trigger function that enqueues';
-revoke all on function motive.capture_statements(motive.shape, text, text, text, text) from public;
+comment on function motive.capture_statements(motive.shape, text, text, text, text, text, text) is 'The part of a capturing trigger function that enqueues';
+revoke all on function motive.capture_statements(motive.shape, text, text, text, text, text, text) from public;
 
 -- Runs as the extension's owner, on a table and perhaps on a trigger that its owner has changed since. So it looks at
 -- the columns' types first. As they were: the quick way, where only casts and operators of pg_catalog apply. Changed: by
@@ -50,9 +51,10 @@ begin
     end if;%6$s
 end$body$,
         s.as_attached,
-        motive.capture_statements(s, s.key_of_n, s.keys_of_n, s.same_row, '%s::text'),
+        case when s.number_of_n is null then motive.capture_statements(s, 'keys', s.key_of_n, s.keys_of_n, 'jsonb_agg', s.same_row, '%s::text')
+            else motive.capture_statements(s, 'numbers', s.number_of_n, format('array_agg(%s)', s.number_of_n), 'array_agg', s.same_row, '%s::text') end,
         text_column, s.key_names, s.key_count,
-        motive.capture_statements(s, s.key_by_output, format('jsonb_agg(%s)', s.key_by_output), s.same_row_by_output, 'format(''%%s'', %s)'));
+        motive.capture_statements(s, 'keys', s.key_by_output, format('jsonb_agg(%s)', s.key_by_output), 'jsonb_agg', s.same_row_by_output, 'format(''%%s'', %s)'));
 begin
     execute format('create or replace function motive.capture_%s() returns trigger language plpgsql volatile parallel unsafe '
         'security definer set search_path to pg_catalog, pg_temp%s as %L', s.id, s.settings, body);

@@ -35,7 +35,7 @@ begin
             share := taken + greatest(1, (allowed - taken) / (cardinality(a) - i + 1));
             -- One by one: a plain loop would lock ahead entries that other workers could have.
             open waiting no scroll for
-                select q.id, jsonb_array_length(q.keys) as keys from motive.queue as q
+                select q.id, coalesce(cardinality(q.numbers), jsonb_array_length(q.keys)) as keys from motive.queue as q
                 where q.attachment = a[i] and q.priority = urgency and q.ready_at <= moment
                   and q.shadow is not distinct from claim.shadow
                 order by q.ready_at
@@ -52,7 +52,10 @@ begin
     if taken > 0 then
         -- Nothing is lost with such a commit: a server that crashes forgets the claim, and the rows wait as before.
         perform set_config('synchronous_commit', 'off', true);
-        update motive.queue as q set lease = mine, ready_at = clock_timestamp() + claim.lease where q.id = any (ids);
+        update motive.queue as q
+        set lease = mine, ready_at = clock_timestamp() + claim.lease, numbers = null,
+            keys = coalesce(q.keys, ('[["' || array_to_string(q.numbers, '"],["') || '"]]')::jsonb)
+        where q.id = any (ids);
         return query select mine, cardinality(ids), taken;
     end if;
 end

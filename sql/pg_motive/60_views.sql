@@ -12,10 +12,10 @@ revoke all on motive.attachments from public;
 create view motive.queue_depth with (security_barrier) as
 select a.target, a.text_column,
        case q.priority when 1 then 'new' when 2 then 'backfill' else 'shadow' end as priority,
-       coalesce(sum(pg_catalog.jsonb_array_length(q.keys)) filter (where q.lease is null and q.ready_at <= pg_catalog.clock_timestamp()), 0) as waiting,
-       coalesce(sum(pg_catalog.jsonb_array_length(q.keys)) filter (where q.lease is not null and q.ready_at > pg_catalog.clock_timestamp()), 0) as claimed,
-       coalesce(sum(pg_catalog.jsonb_array_length(q.keys)) filter (where q.lease is not null and q.ready_at <= pg_catalog.clock_timestamp()), 0) as abandoned,
-       coalesce(sum(pg_catalog.jsonb_array_length(q.keys)) filter (where q.lease is null and q.ready_at > pg_catalog.clock_timestamp()), 0) as delayed,
+       coalesce(sum(coalesce(pg_catalog.cardinality(q.numbers), pg_catalog.jsonb_array_length(q.keys))) filter (where q.lease is null and q.ready_at <= pg_catalog.clock_timestamp()), 0) as waiting,
+       coalesce(sum(coalesce(pg_catalog.cardinality(q.numbers), pg_catalog.jsonb_array_length(q.keys))) filter (where q.lease is not null and q.ready_at > pg_catalog.clock_timestamp()), 0) as claimed,
+       coalesce(sum(coalesce(pg_catalog.cardinality(q.numbers), pg_catalog.jsonb_array_length(q.keys))) filter (where q.lease is not null and q.ready_at <= pg_catalog.clock_timestamp()), 0) as abandoned,
+       coalesce(sum(coalesce(pg_catalog.cardinality(q.numbers), pg_catalog.jsonb_array_length(q.keys))) filter (where q.lease is null and q.ready_at > pg_catalog.clock_timestamp()), 0) as delayed,
        pg_catalog.clock_timestamp() - min(q.enqueued_at) as oldest
 from motive.queue as q join motive.attachment as a on a.id = q.attachment
 where pg_catalog.has_table_privilege(a.target, 'SELECT')
@@ -86,7 +86,7 @@ select a.target, a.text_column, a.mode,
         and s.pid <> pg_catalog.pg_backend_pid()) as oldest_transaction
 from motive.attachment as a
 left join lateral (
-    select sum(pg_catalog.jsonb_array_length(e.keys)) as waiting, pg_catalog.clock_timestamp() - min(e.enqueued_at) as oldest
+    select sum(coalesce(pg_catalog.cardinality(e.numbers), pg_catalog.jsonb_array_length(e.keys))) as waiting, pg_catalog.clock_timestamp() - min(e.enqueued_at) as oldest
     from motive.queue as e where e.attachment = a.id
 ) as q on true
 where pg_catalog.has_table_privilege(a.target, 'SELECT');

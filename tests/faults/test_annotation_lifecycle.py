@@ -17,7 +17,7 @@ from tests.fixtures.postgres import create_database, value
 GIFT, FAST = "a gift for my mother", "my old one is too slow"
 KEPT = (
     "select * from texts order by id",
-    "select keys, attempts from motive.queue",
+    "select motive.keys_of(keys, numbers), attempts from motive.queue",
     "select key, hash, reason from motive.failure",
     "select key, motives, corrected_by from motive.correction",
     "select target::text, text_column, mode from motive.attachment",

@@ -112,7 +112,7 @@ def test_an_upgraded_installation_equals_a_fresh_one(
     upgraded.execute("select motive.sweep()")
     assert objects(upgraded) == objects(newest)
     assert value(upgraded, "select extversion from pg_extension where extname = 'pg_motive'") == __version__
-    assert value(upgraded, "select sum(jsonb_array_length(keys)) from motive.queue") == 101
+    assert value(upgraded, "select sum(cardinality(numbers)) from motive.queue") == 101
     worker = Worker(WorkerSettings(dsn=upgraded.info.dsn, target=fake_sidecar.target, once=True))
     worker.run()
     assert worker.written == 101
