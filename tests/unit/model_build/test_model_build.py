@@ -1,6 +1,5 @@
 """`motive model build`: variants that answer like their source, each row by itself, written whole or not at all."""
 
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -17,10 +16,13 @@ from sidecar.model_build import variant as variant_module
 from sidecar.model_build.fuse import fuse
 from sidecar.model_build.rows import quantize_columns
 from sidecar.model_build.widen import widen
-from sidecar.repository import Repository, RepositoryError, open_repository
+from sidecar.repository import Repository, RepositoryError, open_repository, read_taxonomy
 from sidecar.tokenize import Tokenizer
+from trainer.config import read_config
+from trainer.train import corpus_split
 
 Ints = NDArray[np.int64]
+TRAINER = Path(__file__).parents[3] / "trainer"
 
 
 def session(repository: Repository) -> Any:
@@ -168,17 +170,34 @@ def test_the_released_model_answers_each_text_by_itself(released: Path, tmp_path
     assert_same_alone_together_and_shuffled(session(built), texts(20_000, 12), built, 24)
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(reason="eight-bit activations change about one primary in fifteen of the first model", strict=False)
-def test_the_quantized_released_model_names_the_same_primary(released: Path, tmp_path: Path) -> None:
-    corpus = Path(__file__).parents[3] / "trainer" / "corpus" / "pilot.jsonl"
-    lines = corpus.read_text(encoding="utf-8").splitlines()[::6]
+@pytest.fixture
+def unseen() -> list[str]:
+    """Texts of the corpus that the released model was not trained on."""
+    config = read_config(TRAINER / "released.toml")
+    parts = corpus_split(config, read_taxonomy(TRAINER / "taxonomy.toml"))
+    return [example.text for example in (*parts.test, *parts.calibration)][::3]
+
+
+@pytest.fixture
+def both(released: Path, tmp_path: Path, unseen: list[str]) -> tuple[Ints, Ints]:
+    """The primaries that the released model gives on unseen texts, in 32 and in 8 bits."""
     plain, small = (build_variant(released, name, tmp_path / name) for name in ("cpu-fp32", "cpu-int8"))
-    windows = [first for first, *_ in Tokenizer(plain).windows([json.loads(line)["text"] for line in lines])]
+    windows = [first for first, *_ in Tokenizer(plain).windows(unseen)]
     windows.sort(key=len)
-    expected, given = (primaries(one, windows) for one in (plain, small))
-    same = expected == given
-    assert same.mean() >= 0.99
+    return primaries(plain, windows), primaries(small, windows)
+
+
+@pytest.mark.slow
+def test_eight_bits_change_few_primaries_of_the_released_model(both: tuple[Ints, Ints]) -> None:
+    expected, given = both
+    assert (expected == given).mean() >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="eight-bit activations change about one primary in thirty on unseen texts", strict=True)
+def test_eight_bits_change_one_primary_in_a_hundred_of_the_released_model(both: tuple[Ints, Ints]) -> None:
+    expected, given = both
+    assert (expected == given).mean() >= 0.99
 
 
 def primaries(repository: Repository, rows: list[Ints]) -> Ints:
