@@ -24,6 +24,9 @@ RETURNED_S = 0.5
 """Rows that somebody had locked come back after a moment: until then there is still something to do."""
 LOST_CONNECTION_LOG_S = 15.0
 
+TOO_MUCH = (DeadlineError, OverloadError)
+"""Faults that a smaller claim may not meet."""
+
 T = TypeVar("T")
 
 log = logging.getLogger("sidecar.worker")
@@ -46,6 +49,8 @@ class Lane:
         self._logged_at = float("-inf")
         self._returned_at = float("-inf")
         self.idle = False
+        self.failed_at_least = False
+        """Whether even the smallest claim was too much."""
         self.failed: BaseException | None = None
         """What ended it, other than being told to stop."""
 
@@ -118,6 +123,7 @@ class Lane:
             self._back_off(fault)
             return False
         self._breaker.worked()
+        self.failed_at_least = False
         self._resize(len(readings), asked_s)
         if outcome.returned:
             self._returned_at = time.monotonic()
@@ -186,7 +192,8 @@ class Lane:
         if isinstance(fault, MotiveError):
             self._breaker.failed(fault)
             # Too much at once is a reason as well: the next claim is a small one.
-            if isinstance(fault, DeadlineError | OverloadError):
+            if isinstance(fault, TOO_MUCH):
+                self.failed_at_least = self._rows == 1
                 self._rows = max(1, self._rows // 4)
 
     def _resize(self, rows: int, seconds: float) -> None:

@@ -12,7 +12,7 @@ import psycopg
 from sidecar import queue
 from sidecar.errors import UnavailableError
 from sidecar.worker.breaker import Breaker
-from sidecar.worker.lane import Lane
+from sidecar.worker.lane import TOO_MUCH, Lane
 from sidecar.worker.service import Service
 from sidecar.worker.settings import WorkerSettings
 from sidecar.worker.shared import Shared
@@ -81,8 +81,9 @@ class Worker:
         log.info("stopped after %d rows", self.written)
 
     def _drained(self) -> bool:
-        if self._breaker.last_error is not None:
-            return True
+        if (error := self._breaker.last_error) is not None:
+            # Too much at once is asked again in smaller claims, down to the smallest.
+            return not isinstance(error, TOO_MUCH) or any(lane.failed_at_least for lane in self._lanes)
         # A lane may enqueue for another one: all must have found nothing, twice.
         for _ in range(2):
             if not all(lane.idle for lane in self._lanes):

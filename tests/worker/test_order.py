@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import psycopg
 import pytest
 
+from sidecar.pb import motive_pb2 as pb
 from tests.fixtures.annotation import Annotation
+from tests.fixtures.fake_sidecar import RefusalError, answer
 from tests.fixtures.postgres import Connect
 from tests.fixtures.waiting import wait_until
 
@@ -159,6 +162,25 @@ def test_once_drains_and_ends_for_cron(annotation: Annotation, connect: Connect)
     assert "rows are left" in done.stderr
     assert "Traceback" not in done.stderr
     annotation.drain()
+
+
+def test_once_goes_on_in_smaller_claims_where_it_asked_too_much(annotation: Annotation) -> None:
+    """Of a sidecar that is slow or full, not away."""
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+    annotation.drain()
+    for number in range(60):
+        annotation.execute("insert into texts (body) values (%s)", f"{GIFT} {number}")
+
+    def refuse(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        if len(request.texts) > 10:
+            raise RefusalError(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+        return answer(request)
+
+    with annotation.fake.answering(refuse):
+        annotation.drain(lanes=1)
+    annotation.check()
+    assert set(annotation.labels().values()) == {"gift"}
 
 
 def test_a_database_that_a_worker_cannot_use_is_named_in_a_sentence(
