@@ -3,7 +3,8 @@
 Fits the numbers of `sidecar.repository.Calibration`, which the sidecar then applies. A Platt scaling per motive (Platt
 1999), drawn towards one common scaling where a motive has few texts; one temperature for the primary head (Guo and
 others 2017, arXiv 1706.04599); thresholds for the best micro-F1 of the sets of motives, drawn towards one common
-threshold likewise; a bias of abstention for the best primary accuracy and macro-F1.
+threshold likewise; a bias of abstention for the best primary accuracy and F1 of abstention; and how much a motive's own
+probability counts when the first is chosen.
 """
 
 import math
@@ -44,6 +45,7 @@ def fit_calibration(labels: Sequence[str], logits: NDArray[np.float32], targets:
         primary_temperature=temperature(z[:, count:], primary),
     )
     calibration = replace(calibration, abstention_bias=abstention_bias(calibration, z, primary))
+    calibration = replace(calibration, motive_weight=motive_weight(calibration, z, motives, primary))
     calibration = replace(calibration, thresholds=thresholds(calibration, z, motives))
     return confidences(calibration, z, motives)
 
@@ -91,6 +93,20 @@ def abstention_bias(calibration: Calibration, z: Floats, primary: NDArray[np.flo
         f1 = 2 * hit / max(1, (said == last).sum() + (gold == last).sum())
         marks.append((said == gold).mean() + 0.5 * f1)
     smooth = np.convolve(np.pad(marks, 3, mode="edge"), np.ones(7) / 7, mode="valid")
+    return float(grid[int(smooth.argmax())])
+
+
+def motive_weight(calibration: Calibration, z: Floats, motives: Floats, primary: NDArray[np.float32]) -> float:
+    """The weight of the motives' own probabilities with the most first motives that are the primary, or hold at all."""
+    speaks = primary.argmax(axis=1) < motives.shape[1]
+    rows, gold = np.arange(int(speaks.sum())), primary[speaks].argmax(axis=1)
+    grid = np.linspace(0.0, 1.0, 11)
+    marks = []
+    for weight in grid:
+        scores = replace(calibration, motive_weight=float(weight)).primary_scores(z[speaks])
+        first = scores[:, :-1].argmax(axis=1)
+        marks.append((first == gold).mean() + (motives[speaks][rows, first] > 0.5).mean())
+    smooth = np.convolve(np.pad(marks, 1, mode="edge"), np.ones(3) / 3, mode="valid")
     return float(grid[int(smooth.argmax())])
 
 

@@ -45,6 +45,9 @@ class Calibration:
     primary_temperature: float = 1.0
     abstention_bias: float = 0.0
     """Added to the abstention logit of the primary head; raises or lowers how readily the model abstains."""
+    motive_weight: float = 0.0
+    """With a primary head: how much a label's own probability counts beside that head when the first is chosen, as an
+    exponent; it never changes whether the model abstains."""
     abstention_knots: tuple[tuple[float, ...], tuple[float, ...]] = ((0.0, 1.0), (0.0, 1.0))
     """From the raw abstention score, 0 to 1, to the probability that no motive is stated."""
     primary_knots: tuple[tuple[float, ...], tuple[float, ...]] | None = None
@@ -75,14 +78,21 @@ class Calibration:
 
     def primary_scores(self, logits: Floats) -> NDArray[np.float64]:
         """logits [texts, outputs] -> [texts, labels + 1]: how strongly each label, abstention last, is the primary."""
-        if self.primary:
-            scores = logits[:, len(self.labels) :].astype(np.float64) / self.primary_temperature
-            scores[:, -1] += self.abstention_bias
-            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-            result: NDArray[np.float64] = scores / scores.sum(axis=1, keepdims=True)
-            return result
-        probabilities = self.probabilities(logits)
-        return np.concatenate([probabilities, 1.0 - probabilities.max(axis=1, keepdims=True)], axis=1)
+        return self._primary_scores(logits, self.probabilities(logits))
+
+    def _primary_scores(self, logits: Floats, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self.primary:
+            return np.concatenate([probabilities, 1.0 - probabilities.max(axis=1, keepdims=True)], axis=1)
+        scores = logits[:, len(self.labels) :].astype(np.float64) / self.primary_temperature
+        scores[:, -1] += self.abstention_bias
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        scores /= scores.sum(axis=1, keepdims=True)
+        if self.motive_weight:
+            # The best keeps its height, so that abstention wins and loses as before.
+            best, weighed = scores[:, :-1].max(axis=1), scores[:, :-1] * probabilities.clip(1e-6) ** self.motive_weight
+            scores[:, :-1] = weighed * (best / weighed.max(axis=1).clip(1e-12))[:, None]
+        result: NDArray[np.float64] = scores
+        return result
 
     def join_windows(self, logits: Floats) -> NDArray[np.float32]:
         """logits [windows, outputs] of one long text -> logits [outputs] of the whole.
@@ -96,7 +106,8 @@ class Calibration:
 
     def answers(self, logits: Floats) -> list[Answer]:
         """logits [texts, outputs], finite -> one answer per text, independent of the other texts."""
-        probabilities, primary = self.probabilities(logits), self.primary_scores(logits)
+        probabilities = self.probabilities(logits)
+        primary = self._primary_scores(logits, probabilities)
         over = probabilities >= np.asarray(self.thresholds)
         if self.primary:
             abstains = primary.argmax(axis=1) == len(self.labels)

@@ -43,6 +43,21 @@ def test_a_bias_makes_abstention_more_ready() -> None:
     assert not eager.answers(row)[0].motives
 
 
+def test_a_motive_that_surely_holds_may_come_before_the_primary_head_s_favourite() -> None:
+    weighed = replace(HEADED, motive_weight=1.0)
+    close = logits([-3, 4, -9, 1.0, 0.8, 0, 0])
+    assert HEADED.answers(close)[0].motives[0][0] == "a"
+    assert weighed.answers(close)[0].motives[0][0] == "b"
+
+
+def test_weighing_the_motives_changes_no_abstention() -> None:
+    rows = np.random.default_rng(3).normal(size=(300, 7)).astype(np.float32) * 3
+    weighed = replace(HEADED, motive_weight=0.7)
+    said = [[not answer.motives for answer in one.answers(rows)] for one in (HEADED, weighed)]
+    assert said[0] == said[1]
+    assert any(said[0])
+
+
 def test_an_answer_is_the_same_alone_and_among_others() -> None:
     rng = np.random.default_rng(7)
     rows = rng.normal(size=(200, 7)).astype(np.float32) * 4
