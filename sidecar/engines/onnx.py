@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +18,9 @@ LONE_TOKENS = 32
 """A lone window of up to so many tokens is computed where it is: in the few milliseconds that it takes nobody else's
 batch is held up, and the way to another thread and back would add a tenth to a third to them."""
 
+LONE_S = 0.03
+"""Seconds of processor time after which a model is no such one: calls that come meanwhile could not even be refused."""
+
 
 class OnnxEngine:
     """Runs the repository's own 1/model.onnx; one batch at a time, on `threads` threads (0: one per core)."""
@@ -30,6 +34,7 @@ class OnnxEngine:
         self.repository = repository
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnx")
         self._session = open_session(repository, threads)
+        self._quick = True
 
     async def infer(
         self,
@@ -40,9 +45,12 @@ class OnnxEngine:
         priority: int = 0,
     ) -> NDArray[np.float32]:
         """input_ids, attention_mask [batch, tokens] -> logits [batch, outputs]; a begun batch always ends."""
-        if input_ids.shape[0] == 1 and input_ids.shape[1] <= LONE_TOKENS:
+        if self._quick and input_ids.shape[0] == 1 and input_ids.shape[1] <= LONE_TOKENS:
             await asyncio.sleep(0)  # whoever has just come is heard first
-            return self.run(input_ids, attention_mask)
+            started = time.thread_time()
+            logits = self.run(input_ids, attention_mask)
+            self._quick = time.thread_time() - started < LONE_S
+            return logits
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.run, input_ids, attention_mask)
 
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
