@@ -40,21 +40,28 @@ class MotiveClassifier(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """input_ids, attention_mask: int64 [batch, tokens] -> logits float32 [batch, 2 * labels + 1]."""
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
         if self.pooling == "last":
             last = attention_mask.sum(dim=1) - 1
             pooled = hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
         else:
-            pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+            pooled = mean_over_tokens(hidden, attention_mask)
         if self.pooling != "labels":
             pooled = self.dropout(pooled)
             return torch.cat([self.motives(pooled), self.primary(pooled)], dim=1)
         scores = hidden @ self.queries.T / hidden.shape[-1] ** 0.5
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
         weights = torch.softmax(scores + (1.0 - mask) * -1e4, dim=1)
         vectors = self.dropout(weights.transpose(1, 2) @ hidden + pooled.unsqueeze(1))
         rows = torch.cat([self.motives.weight, self.primary.weight])
         result: Tensor = (vectors * rows).sum(dim=-1) + torch.cat([self.motives.bias, self.primary.bias])
         return result
+
+
+def mean_over_tokens(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """hidden [batch, tokens, width], attention_mask [batch, tokens] -> mean of what the mask keeps [batch, width]."""
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    mean: Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+    return mean
 
 
 def standardize(model: MotiveClassifier, pooled: Tensor) -> bool:

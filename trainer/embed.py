@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.bases import Base
+from trainer.classifier import mean_over_tokens
 from trainer.predict import predict, token_ids
 
 
@@ -26,8 +27,7 @@ def embedder(base: Base, max_tokens: int = 128, prefix: str = "") -> Callable[[S
         with torch.inference_mode():
             with torch.autocast(device.type, torch.bfloat16, enabled=halved):
                 hidden = model(input_ids=tokens, attention_mask=kept).last_hidden_state.float()
-            weight = kept.unsqueeze(-1).float()
-            vectors: NDArray[np.float32] = ((hidden * weight).sum(1) / weight.sum(1).clamp(min=1)).cpu().numpy()
+            vectors: NDArray[np.float32] = mean_over_tokens(hidden, kept).cpu().numpy()
             return vectors
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from trainer.classifier import (
     Pooling,
     keep_layers,
     load_classifier,
+    mean_over_tokens,
     save_classifier,
     standardize,
 )
@@ -119,9 +120,9 @@ def standardize_heads(model: MotiveClassifier, ids: Ids, pad_id: int, texts: int
 
     def infer(input_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            hidden = model.backbone(input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(mask))
-            weight = torch.from_numpy(mask).unsqueeze(-1).float()
-            vectors: NDArray[np.float32] = ((hidden.last_hidden_state * weight).sum(1) / weight.sum(1)).float().numpy()
+            kept = torch.from_numpy(mask)
+            hidden = model.backbone(input_ids=torch.from_numpy(input_ids), attention_mask=kept).last_hidden_state
+            vectors: NDArray[np.float32] = mean_over_tokens(hidden, kept).float().numpy()
             return vectors
 
     model.eval()
