@@ -1,7 +1,8 @@
 """Training proper: transformers' Trainer around the classifier, with the levers that small corpora need."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
+from trainer.checkpoints import claim, is_of, last_whole
 from trainer.classifier import MotiveClassifier, layer_stack, motive_loss
 from trainer.config import Optimisation
 from trainer.errors import TrainerError
 from trainer.predict import Ids, pad
-from trainer.progress import Advance, bar
+from trainer.progress import Advance, bar, say
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,19 @@ def learn(
     folder: Path,
     *,
     resume: bool = False,
+    title: str = "training",
 ) -> dict[str, float]:
-    """Trains `model` in place; checkpoints go to `folder`. Returns Trainer's figures (loss, seconds)."""
+    """Trains `model` in place; checkpoints go to `folder`. Returns Trainer's figures (loss, seconds).
+
+    With `resume`, goes on from the last whole checkpoint; says so on standard error where one was cut off or there is
+    none. Without, old checkpoints are removed. `title` stands beside the progress bar. Raises TrainerError where the
+    training cannot go on: memory, disk, a loss that is no number, checkpoints of another training.
+    """
     begin(options)
+    owner = _identity(model, train, options)
+    checkpoint = _checkpoint(folder, owner) if resume else None
+    if checkpoint is None:
+        claim(folder, owner)
     if options.freeze_embedding:
         model.backbone.get_input_embeddings().weight.requires_grad_(False)
     learner = Learner(model, class_weights(train[1].primary, options.class_balance), options)
@@ -193,7 +205,7 @@ def learn(
         train_sampling_strategy="group_by_length",
         eval_strategy="epoch" if stops else "no",
         save_strategy="epoch",
-        save_total_limit=1,
+        save_total_limit=2,  # where the newest is cut off by a crash, there is the one before
         load_best_model_at_end=stops,
         metric_for_best_model="loss" if stops else None,
         logging_steps=50,
@@ -213,10 +225,10 @@ def learn(
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
-    with bar("training") as advance:
+    with bar(title) as advance:
         trainer.add_callback(Watch(advance))
         try:
-            result = trainer.train(resume_from_checkpoint=resume or None)
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except (RuntimeError, SafetensorError) as error:  # memory, disk or device
             reason = str(error).strip().splitlines()[0]
             raise TrainerError(
@@ -224,6 +236,27 @@ def learn(
             ) from None
     model.to("cpu").eval()
     return {name: float(value) for name, value in result.metrics.items()}
+
+
+def _identity(model: MotiveClassifier, train: tuple[Ids, Targets], options: Optimisation) -> str:
+    """What must be equal for a training to go on from another's checkpoint: network, texts, targets and options."""
+    elsewhere = replace(options, device="", threads=0)  # a training may go on on another machine
+    shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
+    digest = hashlib.sha256(repr((shapes, elsewhere, train[0])).encode())
+    digest.update(train[1].motives.tobytes() + train[1].primary.tobytes())
+    return digest.hexdigest()
+
+
+def _checkpoint(folder: Path, owner: str) -> Path | None:
+    if not is_of(folder, owner):
+        raise TrainerError(f"the checkpoints in {folder} are of another config or corpus; train without --resume")
+    checkpoint, cut_off = last_whole(folder)
+    if cut_off:
+        where = f"going on from {checkpoint.name}" if checkpoint else "training begins anew"
+        say(f"{' and '.join(cut_off)} in {folder} was cut off while it was written; {where}")
+    elif checkpoint is None:
+        say(f"{folder} holds no checkpoint; training begins anew")
+    return checkpoint
 
 
 def collate(rows: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:

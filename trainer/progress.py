@@ -35,3 +35,8 @@ def stage(what: str, console: Console | None = None) -> Iterator[None]:
     else:
         console.print(f"{what} ...")
         yield
+
+
+def say(sentence: str, console: Console | None = None) -> None:
+    """One sentence that a person should see beside the progress."""
+    (console or Console(stderr=True)).print(sentence, highlight=False, markup=False, soft_wrap=True)
