@@ -19,6 +19,11 @@ def join_texts(examples: Sequence[Example], share: float, seed: int) -> list[Exa
 
     Their motives are those of both, the first text's before the second's. Queries stay alone: two of them make none.
     """
+    return [joined(first, second) for first, second in pairs(examples, share, seed)]
+
+
+def pairs(examples: Sequence[Example], share: float, seed: int) -> list[tuple[Example, Example]]:
+    """The halves of the texts that `join_texts` makes, in its order."""
     pools: dict[tuple[str, str], list[Example]] = defaultdict(list)
     for example in examples:
         if len(example.text) <= LONGEST:
@@ -27,10 +32,12 @@ def join_texts(examples: Sequence[Example], share: float, seed: int) -> list[Exa
     if not usable:
         return []
     chance = random.Random(seed)
-    joined = []
-    for _ in range(int(share * len(examples))):
-        first, second = chance.sample(chance.choice(usable), 2)
-        gap = "" if first.text[-1:] in "。！？…~" else " "
-        motives = tuple(dict.fromkeys((*first.motives, *second.motives)))
-        joined.append(Example(first.text + gap + second.text, motives, first.lang, first.kind, "joined"))
-    return joined
+    drawn = (chance.sample(chance.choice(usable), 2) for _ in range(int(share * len(examples))))
+    return [(first, second) for first, second in drawn]
+
+
+def joined(first: Example, second: Example) -> Example:
+    """The two as one text: with a blank between them, or none after Chinese punctuation."""
+    gap = "" if first.text[-1:] in "。！？…~" else " "
+    motives = tuple(dict.fromkeys((*first.motives, *second.motives)))
+    return Example(first.text + gap + second.text, motives, first.lang, first.kind, "joined")

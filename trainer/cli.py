@@ -13,6 +13,7 @@ from trainer.errors import TrainerError
 Parsers = Any
 HERE = Path(__file__).parent
 CONFIG = HERE / "released.toml"
+TEACHER = HERE / "teacher.toml"
 TAXONOMY = HERE / "taxonomy.toml"
 
 
@@ -90,10 +91,18 @@ def _training(added: Parsers) -> None:
     p = _command(
         added, "distill", commands.distill, "write what trained teachers say of the corpus, for a smaller student"
     )
-    p.add_argument("teachers", nargs="+", type=Path, help="folders that train wrote")
-    p.add_argument("--config", type=Path, default=CONFIG)
+    p.add_argument("teachers", nargs="*", type=Path, help="folders that train wrote; or --folds")
+    p.add_argument("--config", type=Path, default=CONFIG, help="the student's config: its training texts get votes")
     p.add_argument("--to", type=Path, required=True)
     p.add_argument("--temperature", type=float, default=1.0)
+    p.add_argument(
+        "--folds", type=int, default=0, help="train teachers that each leave out a fold, and vote on what they left out"
+    )
+    p.add_argument("--seeds", type=int, default=1, help="teachers a fold")
+    p.add_argument(
+        "--teacher-config", type=Path, default=TEACHER, help="[network] and [optimisation] of the teachers of --folds"
+    )
+    p.add_argument("--offline", action="store_true", help="ask no model hub")
 
 
 def _judging(added: Parsers) -> None:

@@ -12,7 +12,9 @@ from trainer.errors import TrainerError
 from trainer.progress import bar, stage
 
 if TYPE_CHECKING:
+    from sidecar.repository import Taxonomy
     from trainer.baselines import Baseline
+    from trainer.learn import Targets
 
 BUILD = Path("build/model")
 
@@ -123,9 +125,19 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def distill(args: argparse.Namespace) -> None:
-    """Writes what teachers say of the corpus."""
+    """Writes what teachers say of the corpus: trained ones, or ones that are trained for it fold by fold."""
+    from trainer.distill import write_votes
+
+    if bool(args.teachers) == bool(args.folds):
+        raise TrainerError("whose votes? give either folders of trained teachers, or --folds to train them")
+    texts, votes, taxonomy = _cross_fitted(args) if args.folds else _of_trained(args)
+    write_votes(args.to, texts, votes, (*taxonomy.codes, taxonomy.abstention.code))
+    print(f"Votes on {len(texts)} texts written to {args.to}; name it as [optimisation] teacher and train the student.")
+
+
+def _of_trained(args: argparse.Namespace) -> "tuple[list[str], Targets, Taxonomy]":
     from trainer.config import read_config
-    from trainer.distill import soft_votes, write_votes
+    from trainer.distill import soft_votes
     from trainer.export import trained_logits
     from trainer.train import corpus_split, read_trained, training_examples
 
@@ -135,9 +147,20 @@ def distill(args: argparse.Namespace) -> None:
     texts = [e.text for e in training_examples(config, corpus_split(config, taxonomy))]
     with stage(f"asking {len(teachers)} teachers of {len(texts)} texts"):
         logits = [trained_logits(teacher, texts, config.release.window) for teacher in teachers]
-    votes = soft_votes(logits, len(taxonomy.codes), args.temperature)
-    write_votes(args.to, texts, votes, (*taxonomy.codes, taxonomy.abstention.code))
-    print(f"Votes on {len(texts)} texts written to {args.to}; name it as [optimisation] teacher and train the student.")
+    return texts, soft_votes(logits, len(taxonomy.codes), args.temperature), taxonomy
+
+
+def _cross_fitted(args: argparse.Namespace) -> "tuple[list[str], Targets, Taxonomy]":
+    from trainer.config import read_config
+    from trainer.crossfit import cross_fitted_votes
+
+    student, teacher = read_config(args.config), read_config(args.teacher_config)
+    work = args.to.with_name(args.to.name + ".folds")
+    result = cross_fitted_votes(
+        student, teacher, args.folds, args.seeds, work, temperature=args.temperature, offline=args.offline
+    )
+    print(f"What each teacher said is kept in {work}, for more seeds; it may be removed.")
+    return result
 
 
 def adopt(args: argparse.Namespace) -> None:

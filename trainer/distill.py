@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,12 +38,14 @@ def text_key(text: str) -> str:
 def write_votes(path: Path, texts: Sequence[str], votes: Targets, codes: Sequence[str]) -> None:
     """Writes JSON Lines, a file to commit: the text's key, and the probabilities of LEAST and more, by code.
 
-    The last code is that of abstention.
+    The last code is that of abstention. An older file stays until the new one is whole.
     """
-    with path.open("w", encoding="utf-8") as stream:
+    draft = path.with_name(f".{path.name}.partial")
+    with draft.open("w", encoding="utf-8") as stream:
         for text, many, one in zip(texts, votes.motives, votes.primary, strict=True):
             row = {"text": text_key(text), "motives": _sparse(many, codes[:-1]), "primary": _sparse(one, codes)}
             stream.write(json.dumps(row, separators=(",", ":")) + "\n")
+    os.replace(draft, path)
 
 
 def _sparse(probabilities: NDArray[np.float32], codes: Sequence[str]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from trainer.curve import learning_curve
 from trainer.embed import embedder
 from trainer.export import calibrate, trained_logits
 from trainer.split import Split
-from trainer.texts import Example, without_label, write_examples
+from trainer.texts import Example, without_label
 from trainer.train import corpus_split, read_trained, train
 
 Curve = list[tuple[int, dict[str, float]]]
@@ -62,12 +62,10 @@ def fine_tuning_curve(
 def _fine_tuned(
     config: Config, parts: Split, part: Sequence[Example], folder: Path, offline: bool
 ) -> Callable[[Sequence[str]], list[Answer]]:
-    """Trains on `part`; the split, made by hashes, puts the held-out texts of the smaller corpus where they were."""
-    write_examples(folder / "corpus.jsonl", [*part, *parts.calibration, *parts.test])
-    smaller = replace(config, data=replace(config.data, corpus=(str(folder / "corpus.jsonl"),)))
-    train(smaller, folder / "model", offline=offline)
+    """Trains on `part`, and calibrates on the same texts whatever the part."""
+    train(config, folder / "model", parts=replace(parts, train=tuple(part)), offline=offline)
     trained = read_trained(folder / "model")
-    calibration = calibrate(smaller, trained)
+    calibration = calibrate(config, trained)
     return lambda texts: calibration.answers(trained_logits(trained, texts, config.release.window))
 
 

@@ -30,11 +30,21 @@ def split(examples: Sequence[Example], calibration_share: float, test_share: flo
     """
     parts: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
-        digest = hashlib.sha256(f"{seed}\0{split_key(example)}".encode(errors="surrogatepass")).digest()
-        place = int.from_bytes(digest[:8]) / 2**64
+        place = _place(str(seed), example)
         parts[2 if place < test_share else 1 if place < test_share + calibration_share else 0].append(example)
     shares = (1 - calibration_share - test_share, calibration_share, test_share)
     for part, share, name in zip(parts, shares, ("training", "calibration", "test"), strict=True):
         if not part and share > 0:
             raise TrainerError(f"{len(examples)} texts leave none for {name}; add texts or change the shares in [data]")
     return Split(*map(tuple, parts))
+
+
+def fold(example: Example, folds: int, seed: int) -> int:
+    """Which of so many folds a training text is in, 0 up: by a hash of its key, so that a group never parts."""
+    return int(_place(f"fold\0{seed}", example) * folds)
+
+
+def _place(salt: str, example: Example) -> float:
+    """A number from 0 to below 1 that is the same for every text of a key."""
+    digest = hashlib.sha256(f"{salt}\0{split_key(example)}".encode(errors="surrogatepass")).digest()
+    return (int.from_bytes(digest[:8]) >> 11) / 2**53

@@ -67,14 +67,18 @@ def corpus_split(config: Config, taxonomy: Taxonomy) -> Split:
     parts = split(
         read_corpus(config, taxonomy), config.data.calibration_share, config.data.test_share, config.data.seed
     )
-    seen = Counter(motive for example in parts.train for motive in example.motives)
-    primaries = {example.motives[:1] for example in parts.train}
+    check_learnable(parts.train, taxonomy)
+    return parts
+
+
+def check_learnable(examples: Sequence[Example], taxonomy: Taxonomy) -> None:
+    """Raises TrainerError where a motive has no text among those to train on, or there is one class alone."""
+    seen = Counter(motive for example in examples for motive in example.motives)
     for code in taxonomy.codes:
         if not seen[code]:
             raise TrainerError(f"no training text bears {code!r}; add some, or take it out of the taxonomy")
-    if len(primaries) < 2:
+    if len({example.motives[:1] for example in examples}) < 2:
         raise TrainerError("all training texts have the same primary motive; there is nothing to tell apart")
-    return parts
 
 
 def targets(examples: Sequence[Example], taxonomy: Taxonomy) -> Targets:
@@ -115,6 +119,11 @@ def training_examples(config: Config, parts: Split) -> list[Example]:
     return [*parts.train, *join_texts(parts.train, config.data.joined, config.data.seed)]
 
 
+def checkpoints(folder: Path) -> Path:
+    """Where a training that is to end in `folder` keeps its checkpoints meanwhile."""
+    return folder.with_name(folder.name + ".checkpoints")
+
+
 def standardize_heads(model: MotiveClassifier, ids: Ids, pad_id: int, texts: int = 1024) -> None:
     """Makes the heads' input well scaled, judged by evenly spaced training texts."""
 
@@ -129,11 +138,25 @@ def standardize_heads(model: MotiveClassifier, ids: Ids, pad_id: int, texts: int
     standardize(model, torch.from_numpy(predict(infer, ids[:: max(1, len(ids) // texts)], pad_id)))
 
 
-def train(config: Config, folder: Path, *, resume: bool = False, offline: bool = False) -> dict[str, float]:
-    """Trains what `config` asks for and writes it to `folder`, in one rename; returns Trainer's figures."""
+def train(
+    config: Config,
+    folder: Path,
+    *,
+    parts: Split | None = None,
+    resume: bool = False,
+    offline: bool = False,
+    title: str = "training",
+) -> dict[str, float]:
+    """Trains what `config` asks for and writes it to `folder`, in one rename; returns Trainer's figures.
+
+    `parts` stands for the corpus's own parts where only some of its texts are to be learnt from.
+    """
     taxonomy_path = config.resolve(config.data.taxonomy)
     taxonomy = read_taxonomy(taxonomy_path)
-    parts = corpus_split(config, taxonomy)
+    if parts is None:
+        parts = corpus_split(config, taxonomy)
+    else:
+        check_learnable(parts.train, taxonomy)
     begin(config.optimisation)
     base = load_base(config.network.base, offline=offline)
     if config.network.trim_vocabulary:
@@ -150,7 +173,7 @@ def train(config: Config, folder: Path, *, resume: bool = False, offline: bool =
     if config.optimisation.teacher:
         votes = read_votes(config.resolve(config.optimisation.teacher), (*taxonomy.codes, taxonomy.abstention.code))
         wanted = blend(wanted, examples, votes, config.optimisation.teacher_share)
-    work = folder.with_name(folder.name + ".checkpoints")
+    work = checkpoints(folder)
     figures = learn(
         model,
         (ids[0], wanted),
@@ -159,6 +182,7 @@ def train(config: Config, folder: Path, *, resume: bool = False, offline: bool =
         config.optimisation,
         work,
         resume=resume,
+        title=title,
     )
     if config.network.lora_rank:
         model.backbone = model.backbone.merge_and_unload()
