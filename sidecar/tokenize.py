@@ -1,7 +1,6 @@
 """Texts to token windows, through the repository's own tokenizer.json."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +8,7 @@ from tokenizers import Encoding
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from sidecar.repository import Repository
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One token of a text: its characters are text[start:stop]."""
-
-    start: int
-    stop: int
+from sidecar.repository.evidence import Piece, pieces_at
 
 
 class Tokenizer:
@@ -37,10 +29,8 @@ class Tokenizer:
 
     def pieces(self, text: str) -> list[Piece]:
         """Returns the characters that each token of `text` stands for, special tokens and the prefix left out."""
-        shift = len(self._tokens.prefix)
         encoding = self._tokenizer.encode(self._tokens.prefix + text, add_special_tokens=False)
-        pieces = (Piece(max(0, start - shift), stop - shift) for start, stop in encoding.offsets)
-        return [piece for piece in pieces if piece.stop > piece.start]
+        return pieces_at(encoding.offsets, len(self._tokens.prefix))
 
     def _cut(self, encoding: Encoding) -> list[NDArray[np.int64]]:
         ids = np.asarray(encoding.ids, dtype=np.int64)

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from sidecar.redact import redact
 from sidecar.repository import Answer, Repository, RepositoryError, Tokens, open_repository
+from sidecar.repository.evidence import Piece, pieces_at
 from trainer.errors import TrainerError
 from trainer.predict import Ids, Infer, onnx_infer, predict
 
@@ -24,13 +25,22 @@ class Model:
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits [texts, outputs]; a long text's windows are joined."""
+        return self.clean_logits([redact(text)[0] for text in texts])
+
+    def clean_logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Logits [texts, outputs] of texts whose personal data are masked."""
         tokens = self.repository.manifest.tokens
-        encodings = self.tokenizer.encode_batch([tokens.prefix + redact(text)[0] for text in texts])
+        encodings = self.tokenizer.encode_batch([tokens.prefix + text for text in texts])
         cut = [windows(e.ids, e.special_tokens_mask, tokens) for e in encodings]
         rows = predict(self.infer, [window for one in cut for window in one], tokens.pad_id)
         parts = np.split(rows, np.cumsum([len(one) for one in cut])[:-1])
         join = self.repository.calibration.join_windows
         return np.stack([part[0] if len(part) == 1 else join(part) for part in parts])
+
+    def pieces(self, text: str) -> list[Piece]:
+        """The characters that each token of `text` stands for."""
+        prefix = self.repository.manifest.tokens.prefix
+        return pieces_at(self.tokenizer.encode(prefix + text, add_special_tokens=False).offsets, len(prefix))
 
     def answers(self, texts: Sequence[str]) -> list[Answer]:
         """One answer per text."""

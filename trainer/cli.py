@@ -122,6 +122,9 @@ def _judging(added: Parsers) -> None:
         "--curve", action="store_true", help="the learning curve of the config's whole training: four of them"
     )
     p.add_argument("--rounds", type=int, default=500, help="bootstrap resamplings")
+    p.add_argument(
+        "--evidence", action="store_true", help="whether motives fall without the words named as their evidence; slow"
+    )
     p.add_argument("--offline", action="store_true", help="ask no model hub")
 
     p = _command(

@@ -106,6 +106,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from trainer.answer import open_model
     from trainer.evaluate import evaluate as evaluated
     from trainer.evaluate import write_report
+    from trainer.evidence import check_evidence
     from trainer.measure import baselines, fine_tuning_curve
     from trainer.readers import read_any
 
@@ -120,6 +121,10 @@ def evaluate(args: argparse.Namespace) -> None:
         curve = fine_tuning_curve(args.config, examples, offline=args.offline)
     with stage(f"judging on {len(examples)} texts"):
         evaluation = replace(evaluated(model, examples, base, rounds=args.rounds), curve=curve)
+    if args.evidence:
+        with bar("evidence") as advance:
+            found = check_evidence(model, [e.text for e in examples], advance)
+        evaluation = replace(evaluation, evidence=found)
     print(evaluation.sentences())
     print(f"Report: {write_report(args.to, evaluation, model.repository)}")
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sidecar.repository import Repository, Taxonomy
@@ -12,6 +12,7 @@ from trainer.baselines import Baseline
 from trainer.bias import Finding, audit
 from trainer.curve import verdict
 from trainer.errors import TrainerError
+from trainer.evidence import EvidenceCheck
 from trainer.report import Section, html_report, table
 from trainer.scores import Judged, answered, bootstrap, by_slice, per_class, scores
 from trainer.texts import Example, check_labels, without_label
@@ -32,6 +33,8 @@ class Evaluation:
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     bias: dict[str, Finding] = field(default_factory=dict)
+    evidence: EvidenceCheck | None = None
+    """Where it was asked for."""
 
     def sentences(self) -> str:
         """The figures for a terminal."""
@@ -44,7 +47,8 @@ class Evaluation:
             f"baseline {name}: accuracy {f['accuracy']:.3f}  macro_f1 {f['macro_f1']:.3f}"
             for name, f in self.baselines.items()
         ]
-        return "\n".join([*rows, f"95 % intervals: {spans}", *base])
+        words = [self.evidence.sentence()] if self.evidence else []
+        return "\n".join([*rows, f"95 % intervals: {spans}", *base, *words])
 
 
 def evaluate(
@@ -76,7 +80,7 @@ def write_report(folder: Path, evaluation: Evaluation, repository: Repository) -
     parts = sections(evaluation, repository.taxonomy)
     page.write_text(html_report(f"How good is {evaluation.model}?", parts), encoding="utf-8")
     (folder / CARD).write_text(evaluated_card(evaluation, repository.path / CARD), encoding="utf-8")
-    figures = {
+    figures: dict[str, object] = {
         "model": evaluation.model,
         "intervals": evaluation.intervals,
         "slices": evaluation.slices,
@@ -85,6 +89,8 @@ def write_report(folder: Path, evaluation: Evaluation, repository: Repository) -
         "learning_curve": evaluation.curve,
         "bias": {k: {"swapped": f.swapped, "flipped": f.flipped, "shift": f.shift} for k, f in evaluation.bias.items()},
     }
+    if evaluation.evidence:
+        figures["evidence"] = {**asdict(evaluation.evidence), "share": evaluation.evidence.share}
     (folder / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return page
 
@@ -107,6 +113,7 @@ def evaluated_card(evaluation: Evaluation, exported: Path) -> str:
             "\nWords swapped for their fellows of another gender, name, nationality or age:\n",
             "| words | texts | answers flipped | mean shift of confidence |\n|---|---|---|---|",
             *bias,
+            *([f"\n{evaluation.evidence.sentence()}"] if evaluation.evidence else []),
             "",
         )
     )
@@ -148,4 +155,6 @@ def sections(evaluation: Evaluation, taxonomy: Taxonomy) -> list[Section]:
         rows = [(k, str(f.swapped), str(f.flipped), f"{f.shift:.3f}") for k, f in evaluation.bias.items()]
         heads = ("words swapped", "texts", "answers flipped", "mean shift of confidence")
         result.append(Section("Bias audit", table(heads, rows)))
+    if evaluation.evidence:
+        result.append(Section("Evidence", f"<p>{evaluation.evidence.sentence()}</p>"))
     return result
