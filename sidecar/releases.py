@@ -9,16 +9,13 @@
 Whoever may write here may release: there is no remote call that changes the model.
 """
 
-import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import ConfigError
-from sidecar.repository import Repository
+from sidecar.repository import Repository, atomic
 
 CURRENT = "current"
 PREVIOUS = "previous"
@@ -52,23 +49,10 @@ def publish(destination: Path, fill: Callable[[Path], None]) -> bool:
 
     `fill` writes the files into the empty directory it is given.
     """
-    if destination.exists():
-        return False
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=destination.parent))
     try:
-        fill(draft)
-        _sync(draft)
-        draft.chmod(0o755)
-        draft.rename(destination)
+        return atomic.create(destination, fill)
     except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            return False
         raise ConfigError(f"cannot write {destination}: {error.strerror}", "Check space and permissions.") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    _sync_directory(destination.parent)
-    return True
 
 
 def activate(directory: Path, name: str) -> None:
@@ -115,20 +99,4 @@ def _link(link: Path, target: str) -> None:
     draft.unlink(missing_ok=True)
     draft.symlink_to(target)
     draft.replace(link)
-    _sync_directory(link.parent)
-
-
-def _sync(path: Path) -> None:
-    for file in path.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-    _sync_directory(path)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    atomic.sync_one(link.parent)

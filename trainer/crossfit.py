@@ -11,7 +11,6 @@ trains only the teachers that are missing, and one with more seeds only the furt
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar.repository import Taxonomy, read_taxonomy
+from sidecar.repository import Taxonomy, atomic, read_taxonomy
 from trainer.augment import joined, pairs
 from trainer.config import Config
 from trainer.distill import soft_votes
@@ -130,12 +129,9 @@ def cross_fitted_votes(
 def kept(path: Path, make: Callable[[], Floats]) -> Floats:
     """The array in `path`, made and written first where there is none; a kill leaves the whole file or none."""
     if not path.exists():
-        array, draft = make(), path.with_suffix(".partial")
-        with draft.open("wb") as stream:
+        array = make()
+        with atomic.replaced_file(path) as stream:
             np.save(stream, array)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, path)
     loaded: Floats = np.load(path)
     return loaded
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.repository import atomic
 from trainer.errors import TrainerError
 from trainer.learn import Targets
 from trainer.texts import Example
@@ -40,12 +40,10 @@ def write_votes(path: Path, texts: Sequence[str], votes: Targets, codes: Sequenc
 
     The last code is that of abstention. An older file stays until the new one is whole.
     """
-    draft = path.with_name(f".{path.name}.partial")
-    with draft.open("w", encoding="utf-8") as stream:
+    with atomic.replaced_file(path) as stream:
         for text, many, one in zip(texts, votes.motives, votes.primary, strict=True):
             row = {"text": text_key(text), "motives": _sparse(many, codes[:-1]), "primary": _sparse(one, codes)}
-            stream.write(json.dumps(row, separators=(",", ":")) + "\n")
-    os.replace(draft, path)
+            stream.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
 
 
 def _sparse(probabilities: NDArray[np.float32], codes: Sequence[str]) -> dict[str, float]:

@@ -1,14 +1,12 @@
-"""Writing a model repository: all files in a temporary folder beside it, synced, checked, then one rename."""
+"""Writing a model repository: whole, checked, and put in place by one rename."""
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.repository import Calibration, Manifest, Tokens, file_digest, open_repository, read_taxonomy
+from sidecar.repository import Calibration, Manifest, Tokens, atomic, file_digest, open_repository, read_taxonomy
 from trainer.errors import TrainerError
 
 
@@ -30,31 +28,28 @@ class Contents:
 def write_repository(path: Path, contents: Contents, write_model: Callable[[Path], None]) -> None:
     """Writes the repository to `path`, replacing an older one only once all of it lies on disk and opens.
 
-    `write_model` writes the ONNX file to the path it is given. A killed export leaves a folder `.NAME.*`, which holds
-    no complete version for a server to load, and leaves the old repository as it was.
+    `write_model` writes the ONNX file to the path it is given. A killed export leaves a folder `.NAME.*`, in which no
+    server would find a model, and the old repository as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        partial.chmod(0o755)
-        (partial / "1").mkdir()
-        write_model(partial / "1" / "model.onnx")
-        shutil.copyfile(contents.taxonomy, partial / "taxonomy.toml")
-        shutil.copyfile(contents.tokenizer, partial / "tokenizer.json")
-        contents.calibration.write(partial / "calibration.json")
+
+    def fill(draft: Path) -> None:
+        (draft / "1").mkdir()
+        write_model(draft / "1" / "model.onnx")
+        shutil.copyfile(contents.taxonomy, draft / "taxonomy.toml")
+        shutil.copyfile(contents.tokenizer, draft / "tokenizer.json")
+        contents.calibration.write(draft / "calibration.json")
         outputs = contents.calibration.outputs
-        (partial / "config.pbtxt").write_text(triton_config(contents.name, outputs), encoding="utf-8")
-        (partial / "MODEL_CARD.md").write_text(contents.card, encoding="utf-8")
-        write_manifest(partial, contents)
-        open_repository(partial)
-        sync(partial)
-        _replace(partial, path)
+        (draft / "config.pbtxt").write_text(triton_config(contents.name, outputs), encoding="utf-8")
+        (draft / "MODEL_CARD.md").write_text(contents.card, encoding="utf-8")
+        write_manifest(draft, contents)
+        open_repository(draft)
+
+    try:
+        atomic.replace(path, fill)
     except OSError as error:
         raise TrainerError(
             f"{path} could not be written ({error.strerror}); make room or choose another folder"
         ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_manifest(folder: Path, contents: Contents) -> None:
@@ -89,30 +84,3 @@ def triton_config(name: str, outputs: int) -> str:
 
 
 INPUTS = ("input_ids", "attention_mask")
-
-
-def sync(folder: Path) -> None:
-    """Waits until every file and folder under `folder` is on disk."""
-    for path in (*folder.rglob("*"), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _replace(partial: Path, path: Path) -> None:
-    """Puts `partial` in the place of `path`; a directory cannot be renamed over, so the old one steps aside first."""
-    old = partial.with_name(partial.name + ".old")
-    if path.exists():
-        os.rename(path, old)
-    try:
-        os.rename(partial, path)
-    except OSError:
-        if old.exists():
-            os.rename(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    handle = os.open(path.parent, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)

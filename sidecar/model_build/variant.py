@@ -1,8 +1,6 @@
 """A variant of a model repository: the same labels and calibration around a graph made for one kind of processor."""
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from sidecar.model_build.fuse import fuse
 from sidecar.model_build.halve import halve
 from sidecar.model_build.rows import quantize_rows
 from sidecar.model_build.widen import widen
-from sidecar.repository import Repository, RepositoryError, file_digest, open_repository
+from sidecar.repository import Repository, RepositoryError, atomic, file_digest, open_repository
 
 MODEL: Final = "1/model.onnx"
 
@@ -50,20 +48,18 @@ def build_variant(source: Path, variant: str, target: Path) -> Repository:
         )
     if target.exists() and not _is_repository(target):
         raise BuildError(f"{target} exists and is no model repository", "Choose another directory.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        draft = stage / target.name
+
+    def fill(draft: Path) -> None:
         _fill(repository, variant, draft)
         _seal(repository, variant, draft)
         open_repository(draft)
-        _put_in_place(draft, target, stage / "old")
+
+    try:
+        atomic.replace(target, fill)
     except OSError as error:
         raise BuildError(
             f"cannot write {target}: {error.strerror}", "Free some room or choose another directory."
         ) from None
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     return open_repository(target, verify=False)
 
 
@@ -90,11 +86,8 @@ def save_graph(model: ModelProto, path: Path) -> None:
 
 
 def _seal(repository: Repository, variant: str, draft: Path) -> None:
-    """Syncs the files and writes the manifest, without which a directory is no repository."""
+    """Writes the manifest, without which a directory is no repository."""
     files = {path.relative_to(draft).as_posix(): path for path in sorted(draft.rglob("*")) if path.is_file()}
-    for path in files.values():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
     source = repository.manifest
     replace(
         source,
@@ -102,16 +95,3 @@ def _seal(repository: Repository, variant: str, draft: Path) -> None:
         version=f"{source.version}+{variant.partition('-')[2]}",
         files={name: file_digest(path) for name, path in files.items()},
     ).write(draft)
-    draft.chmod(0o755)
-
-
-def _put_in_place(draft: Path, target: Path, aside: Path) -> None:
-    """A directory cannot be renamed over another one: the old one steps aside first, and back where that fails."""
-    if target.exists():
-        target.rename(aside)
-    try:
-        draft.rename(target)
-    except OSError:
-        if aside.exists():
-            aside.rename(target)
-        raise

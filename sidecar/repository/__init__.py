@@ -9,7 +9,9 @@
       MODEL_CARD.md       for people
       1/model.onnx        input_ids, attention_mask: int64 [batch, tokens] -> logits: float32 [batch, outputs]
 
-This package reads and checks; it imports numpy and the standard library alone, so that trainer and sidecar share it.
+This package is what trainer and sidecar share: it reads and checks repositories, decides answers (`calibration`), finds
+what carried them (`evidence`) and puts directories in place whole (`atomic`). It imports numpy and the standard library
+alone.
 """
 
 from sidecar.repository.calibration import Answer, Calibration

@@ -198,7 +198,7 @@ def test_a_failed_parity_exports_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("moment", ["write_manifest", "sync", "_replace"])
+@pytest.mark.parametrize("moment", ["repository.write_manifest", "atomic.sync", "atomic.put_in_place"])
 def test_an_export_that_is_killed_leaves_the_old_repository_whole(exported: Path, tmp_path: Path, moment: str) -> None:
     """F62: nothing that a server would load appears beside the old version, whenever the kill comes."""
     target = tmp_path / "tickets"
@@ -206,13 +206,15 @@ def test_an_export_that_is_killed_leaves_the_old_repository_whole(exported: Path
     script = (
         "import os, shutil, signal, sys\n"
         "from pathlib import Path\n"
-        "from sidecar.repository import open_repository\n"
+        "from sidecar.repository import atomic, open_repository\n"
         "from trainer import repository\n"
         "old, target, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]\n"
         "opened = open_repository(old)\n"
         "contents = repository.Contents('tickets', '2.0.0', 'source', 'base', old / 'taxonomy.toml',\n"
         "    old / 'tokenizer.json', opened.calibration, opened.manifest.tokens, '# card')\n"
-        "setattr(repository, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "module, name = moment.split('.')\n"
+        "module = {'atomic': atomic, 'repository': repository}[module]\n"
+        "setattr(module, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))\n"
         "repository.write_repository(target, contents, lambda path: shutil.copyfile(opened.onnx_path, path))\n"
     )
     command = [sys.executable, "-c", script, str(exported), str(target), moment]
