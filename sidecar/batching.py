@@ -174,15 +174,23 @@ class Batcher:
         call = asyncio.ensure_future(self._engine.infer(ids, mask, timeout_s=timeout, priority=priority))
         if not self._engine.cancellable:
             return await call
-        gone = asyncio.ensure_future(asyncio.wait([job.done for job in jobs]))
+        waiting = len(jobs)
+
+        def one_has_gone(_: asyncio.Future[None]) -> None:
+            nonlocal waiting
+            waiting -= 1
+            if not waiting:
+                call.cancel()
+
+        for job in jobs:
+            job.done.add_done_callback(one_has_gone)
         try:
-            await asyncio.wait([call, gone], return_when=asyncio.FIRST_COMPLETED)
-            if not call.done():
-                raise DeadlineError("every caller has given up")
-            return call.result()
-        finally:
-            gone.cancel()
-            call.cancel()
+            return await call
+        except asyncio.CancelledError:
+            feeder = asyncio.current_task()
+            if waiting or (feeder is not None and feeder.cancelling()):
+                raise
+            raise DeadlineError("every caller has given up") from None
 
 
 def _refuse(jobs: Iterable[tuple[Job, list[int], list[int]]], error: MotiveError) -> None:

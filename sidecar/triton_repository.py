@@ -16,19 +16,12 @@ from string import Template
 from typing import Final
 
 from sidecar import limits
-from sidecar.engines.triton_endpoint import LONGEST_S, ONNX_PARAMETER
+from sidecar.engines.triton_endpoint import ONNX_PARAMETER
 from sidecar.releases import publish
 from sidecar.repository import Repository
 
 BACKENDS: Final = ("cpu", "cuda", "tensorrt", "python")
 TEMPLATES: Final = Path(__file__).parent / "deploy" / "triton"
-
-QUEUED_REQUESTS: Final = 64
-"""Requests of one priority that wait in Triton; a sidecar sends `triton_batches` at once, so it is for several."""
-
-QUEUE_S: Final = int(LONGEST_S)
-"""Seconds that a request may wait in Triton's queue: no fewer than a sidecar allows. It sends its own time with each
-batch, and Triton lets that only shorten this one."""
 
 
 def config_text(repository: Repository, backend: str, name: str) -> str:
@@ -40,8 +33,6 @@ def config_text(repository: Repository, backend: str, name: str) -> str:
         "name": name,
         "outputs": repository.calibration.outputs,
         "rows": limits.BATCH_ROWS,
-        "queued": QUEUED_REQUESTS,
-        "queue_us": QUEUE_S * 1_000_000,
         "parameter": ONNX_PARAMETER,
         "onnx_sha256": manifest.files["1/model.onnx"],
         "window": manifest.tokens.window,

@@ -38,11 +38,13 @@ class Engine(Protocol):
     parallel: int
     """How many batches it computes at once; more gain nothing."""
 
-    any_length: bool
-    """Whether a batch of a length never seen before costs nothing extra; else batches are padded to their bucket."""
-
     cancellable: bool
     """Whether cancelling `infer` frees anything; computing that has begun in this process cannot be stopped."""
+
+    @property
+    def any_length(self) -> bool:
+        """Whether a batch of a new length costs nothing extra; else batches are padded to their bucket."""
+        ...
 
     async def infer(
         self,

@@ -24,7 +24,6 @@ class TritonEngine:
     """Computes on the Triton servers at `addresses`, which need not be up yet. `model` is its name there."""
 
     name = "triton"
-    any_length = False  # Triton joins requests of equal shape, and TensorRT is tuned for shapes it knows
     cancellable = True
 
     def __init__(
@@ -42,6 +41,11 @@ class TritonEngine:
         served = ServedModel(model, repository.calibration.outputs, repository.manifest.files["1/model.onnx"])
         self._probing: asyncio.Task[bool] | None = None
         self._endpoints = [TritonEndpoint(address, served, tls, Breaker()) for address in addresses]
+
+    @property
+    def any_length(self) -> bool:
+        """Whether every address computes on processors: see TritonEndpoint.any_length."""
+        return all(one.any_length for one in self._endpoints)
 
     async def infer(
         self,

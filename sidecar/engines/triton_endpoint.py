@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
+from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 from tritonclient.utils import InferenceServerException
 
 from sidecar import limits, request_id
@@ -61,6 +62,9 @@ class TritonEndpoint:
         """Batches sent and not answered yet."""
         self.ready = False
         """Whether the last probe found the right model ready; nothing is sent to it before that."""
+        self.any_length = False
+        """Whether it computes on processors alone, as found by the last probe: each padded token costs there, while on
+        GPUs batches of equal length can be joined, and lengths seen before are faster."""
         self.reason = "not asked yet"
         self._model = model
         self._tls = tls
@@ -89,9 +93,9 @@ class TritonEndpoint:
                 tensors,
                 outputs=[triton.InferRequestedOutput("logits")],
                 request_id=request_id.current.get(),
-                # 1 is Triton's highest priority: interactive, then backfill.
+                # For a Triton whose config has priorities and timeouts, unlike ours (model.pbtxt says why). 1 is the
+                # highest priority: interactive, then backfill. The queue lets go of a batch before its caller does.
                 priority=priority + 1,
-                # Triton's own queue lets go of it a little before the caller does, so that it computes nothing in vain.
                 timeout=max(1, int(timeout_s * 0.95 * 1e6)),
                 client_timeout=timeout_s,
                 headers={request_id.HEADER: request_id.current.get() or "-", **trace_headers()},
@@ -177,6 +181,7 @@ class TritonEndpoint:
             self.reason = f"serves {self._model.name} without logits of {self._model.outputs} numbers"
         else:
             self.reason = ""
+            self.any_length = {group.kind for group in config.instance_group} == {ModelInstanceGroup.KIND_CPU}
             return True
         return False
 

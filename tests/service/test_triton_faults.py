@@ -6,7 +6,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
+from sidecar.batching import BUCKETS
 from sidecar.pb import motive_pb2 as pb
 from tests.fixtures.fake_triton import FakeTriton
 from tests.fixtures.sidecar_process import RunSidecar, SidecarProcess
@@ -136,8 +138,24 @@ def test_a_batch_goes_on_while_one_of_its_callers_still_waits(sidecar: SidecarPr
     assert len(fake_triton.requests) == 2
 
 
+def test_batches_are_padded_to_their_bucket_unless_every_token_is_computed_by_a_processor(
+    sidecar: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    """GPUs do better with few lengths, and Triton joins equal ones; the sidecar notices what it talks to by itself."""
+
+    def sent() -> int:
+        _ask(sidecar, texts=["cheap " * 7])
+        return int(fake_triton.requests[-1].inputs[0].shape[1])
+
+    padded = sent()
+    assert padded in BUCKETS
+    fake_triton.kind = ModelInstanceGroup.KIND_CPU
+    exact = wait_until(sent, lambda length: length < padded, 20, "a batch without padding")
+    assert exact not in BUCKETS
+
+
 def test_deadline_priority_and_id_are_passed_on(sidecar: SidecarProcess, fake_triton: FakeTriton) -> None:
-    """Triton's own queue lets go of a request before its caller does; 1 is the highest priority."""
+    """For a Triton whose queue has deadlines, before the caller's own, and priorities, of which 1 is the highest."""
     fake_triton.deadlines.clear()
     fake_triton.requests.clear()
     stub = sidecar.stub()

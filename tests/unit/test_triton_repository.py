@@ -8,7 +8,7 @@ from tritonclient.grpc import model_config_pb2 as config_pb
 
 from sidecar import limits
 from sidecar.batching import BUCKETS
-from sidecar.engines.triton_endpoint import LONGEST_S, ONNX_PARAMETER
+from sidecar.engines.triton_endpoint import ONNX_PARAMETER
 from sidecar.engines.url import parse_engine
 from sidecar.errors import ConfigError
 from sidecar.repository import Repository, open_repository
@@ -39,17 +39,15 @@ def test_the_config_says_what_the_sidecar_relies_on(backend: str, repository: Re
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_interactive_goes_first_queues_are_bounded_and_nothing_waits_for_a_fuller_batch(
+def test_nothing_waits_for_a_fuller_batch_or_for_an_idle_model_to_be_noticed(
     backend: str, repository: Repository
 ) -> None:
+    """Triton looks for the next batch in time only where the queue has neither priorities nor policies."""
     batching = parsed(repository, backend).dynamic_batching
-    assert batching.priority_levels == 2
     assert batching.max_queue_delay_microseconds == 0
-    for policy in (batching.default_queue_policy, batching.priority_queue_policy[2]):
-        assert policy.timeout_action == config_pb.ModelQueuePolicy.REJECT
-        assert policy.max_queue_size > 0
-        assert policy.default_timeout_microseconds >= LONGEST_S * 1_000_000
-        assert policy.allow_timeout_override
+    assert batching.priority_levels == 0
+    assert not batching.HasField("default_queue_policy")
+    assert not batching.priority_queue_policy
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

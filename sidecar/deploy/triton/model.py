@@ -21,7 +21,8 @@ class TritonPythonModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
         options.inter_op_num_threads = 1
-        # The same as the embedded engine, so that both give the same answers.
+        # The same as the embedded engine, so that both give the same answers and leave the cores once a batch is done.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.enable_mem_pattern = False
         options.log_severity_level = 3
