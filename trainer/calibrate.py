@@ -1,7 +1,8 @@
 """`motive-train calibrate`: from held-out logits to probabilities that mean something, thresholds and abstention.
 
 Fits the numbers of `sidecar.repository.Calibration`, which the sidecar then applies. A Platt scaling per motive (Platt
-1999), drawn towards one common scaling where a motive has few texts; one temperature for the primary head (Guo and
+1999), drawn towards one common scaling where a motive has few texts, or an isotonic regression (Zadrozny and Elkan
+2002), which bends freely but needs many texts; one temperature for the primary head (Guo and
 others 2017, arXiv 1706.04599); thresholds for the best micro-F1 of the sets of motives, drawn towards one common
 threshold likewise; a bias of abstention for the best primary accuracy and F1 of abstention; and how much a motive's own
 probability counts when the first is chosen.
@@ -14,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import KFold
 
 from sidecar.repository import Calibration
@@ -26,28 +28,74 @@ FEW = 30.0
 """How many positive texts weigh as much as the common scaling or threshold."""
 
 
-def fit_calibration(labels: Sequence[str], logits: NDArray[np.float32], targets: Targets) -> Calibration:
+METHODS = ("platt", "isotonic", "best")
+LEAST = 1e-3
+"""No regression says less than this, or more than 1 less this: few texts cannot bear more."""
+
+Curve = tuple[tuple[float, ...], tuple[float, ...]]
+"""Logits or raw scores, ascending, and the probability at each."""
+
+
+def fit_calibration(
+    labels: Sequence[str], logits: NDArray[np.float32], targets: Targets, method: str = "platt"
+) -> Calibration:
     """logits [texts, 2 * labels + 1] of held-out texts and what they should give -> the calibration.
 
-    Raises TrainerError where a logit is no number or there are fewer than 20 texts.
+    `method` is one of METHODS. Raises TrainerError where it is another, a logit is no number or there are fewer than 20
+    texts.
     """
+    if method not in METHODS:
+        raise TrainerError(f'calibration = "{method}" is none of {", ".join(METHODS)}; mend [release]')
     if len(logits) < 20:
         raise TrainerError(f"{len(logits)} held-out texts are too few to calibrate on; give at least 20")
     if not np.isfinite(logits).all():
         raise TrainerError("the model gives logits that are no numbers; train it anew with a lower learning_rate")
     count = len(labels)
     z, motives, primary = logits.astype(np.float64), targets.motives.astype(np.float64), targets.primary
-    common = platt(z[:, :count].ravel(), motives.ravel(), (1.0, 0.0), 1e-6)
-    scalings = [platt(z[:, i], motives[:, i], common, FEW) for i in range(count)]
+    choices = [method] * count
+    if method == "best":
+        choices = [min(losses, key=losses.__getitem__) for losses in log_losses(z, motives)]
+    curves = {one: motive_curves(z, motives, one) for one in set(choices)}
     calibration = replace(
         Calibration.plain(labels, primary=True),
-        knots=tuple((tuple(KNOTS.tolist()), tuple(sigmoid(a * KNOTS + b).tolist())) for a, b in scalings),
+        knots=tuple(curves[one][i] for i, one in enumerate(choices)),
         primary_temperature=temperature(z[:, count:], primary),
     )
     calibration = replace(calibration, abstention_bias=abstention_bias(calibration, z, primary))
     calibration = replace(calibration, motive_weight=motive_weight(calibration, z, motives, primary))
     calibration = replace(calibration, thresholds=thresholds(calibration, z, motives))
     return confidences(calibration, z, motives)
+
+
+def motive_curves(z: Floats, motives: Floats, method: str) -> list[Curve]:
+    """Per motive the curve from its logit to its probability, "platt" or "isotonic"."""
+    count = motives.shape[1]
+    if method == "isotonic":
+        return [isotonic(z[:, i], motives[:, i]) for i in range(count)]
+    common = platt(z[:, :count].ravel(), motives.ravel(), (1.0, 0.0), 1e-6)
+    scalings = (platt(z[:, i], motives[:, i], common, FEW) for i in range(count))
+    return [(tuple(KNOTS.tolist()), tuple(sigmoid(a * KNOTS + b).tolist())) for a, b in scalings]
+
+
+def log_losses(z: Floats, motives: Floats, parts: int = 5) -> list[dict[str, float]]:
+    """Per motive the mean log loss of each method on texts that it was not fitted on."""
+    texts, count = motives.shape
+    said = {"platt": np.zeros_like(motives), "isotonic": np.zeros_like(motives)}
+    for fit, judge in folds(texts, parts, seed=17):
+        for method, probability in said.items():
+            for i, (xs, ys) in enumerate(motive_curves(z[fit], motives[fit], method)):
+                probability[judge, i] = np.interp(z[judge, i], xs, ys)
+    losses = {}
+    for method, probability in said.items():
+        p = probability.clip(LEAST, 1 - LEAST)
+        losses[method] = -(motives * np.log(p) + (1 - motives) * np.log(1 - p)).mean(axis=0)
+    return [{method: float(loss[i]) for method, loss in losses.items()} for i in range(count)]
+
+
+def isotonic(z: Floats, y: Floats) -> Curve:
+    """The rising curve through (z, y) with the least squared error, lines between its steps."""
+    found = IsotonicRegression(y_min=LEAST, y_max=1 - LEAST, out_of_bounds="clip").fit(z, y)
+    return tuple(map(float, found.X_thresholds_)), tuple(map(float, found.y_thresholds_))
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -153,7 +201,7 @@ def confidences(calibration: Calibration, z: Floats, motives: Floats) -> Calibra
     return replace(calibration, primary_knots=curve(raw, right), abstention_knots=curve(silent, nothing))
 
 
-def curve(raw: Floats, right: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def curve(raw: Floats, right: Floats) -> Curve:
     """A rising curve from a raw score, 0 to 1, to how often it was right: a logistic one in the score's log-odds."""
     grid = np.linspace(0.0, 1.0, 51)
     a, b = platt(log_odds(raw), right, (1.0, 0.0), 10.0)
@@ -168,5 +216,5 @@ def log_odds(p: Floats) -> Floats:
 
 
 def folds(count: int, parts: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Index pairs (fit, judge) of a cross-validation, for figures of a calibration on texts it did not see."""
+    """Index pairs (fit, judge) of a cross-validation: each text is judged once, by a fit that has not seen it."""
     return list(KFold(parts, shuffle=True, random_state=seed).split(np.arange(count)))

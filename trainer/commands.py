@@ -73,16 +73,23 @@ def train(args: argparse.Namespace) -> None:
 
 
 def calibrate(args: argparse.Namespace) -> None:
-    """Fits confidences and thresholds and writes them beside the trained model."""
+    """Fits confidences and thresholds, writes them beside the trained model and says which method would do better."""
+    import numpy as np
+
+    from trainer.calibrate import fit_calibration, log_losses
     from trainer.config import read_config
-    from trainer.export import calibrate as calibrated
+    from trainer.export import held_out
     from trainer.train import read_trained
 
+    config, trained = read_config(args.config), read_trained(args.model)
     with stage("calibrating"):
-        calibration = calibrated(read_config(args.config), read_trained(args.model))
+        logits, wanted = held_out(config, trained)
+        calibration = fit_calibration(trained.taxonomy.codes, logits, wanted, config.release.calibration)
+        losses = log_losses(logits.astype(np.float64), wanted.motives.astype(np.float64))
     calibration.write(args.model / "calibration.json")
-    limits = (f"{code} {limit:.2f}" for code, limit in zip(calibration.labels, calibration.thresholds, strict=True))
-    print(f"Thresholds: {', '.join(limits)}.")
+    print(f"{'motive':24} threshold  log loss on unseen texts: platt  isotonic")
+    for code, limit, loss in zip(calibration.labels, calibration.thresholds, losses, strict=True):
+        print(f"{code:24} {limit:9.2f}  {loss['platt']:31.4f}  {loss['isotonic']:8.4f}")
 
 
 def export(args: argparse.Namespace) -> None:

@@ -86,6 +86,9 @@ class Release:
     version: str = "0.1.0"
     window: int = 256
     stride: int = 192
+    calibration: str = "platt"
+    """How a motive's logit becomes a probability: "platt", "isotonic", or "best": for each motive the one of the two
+    that does better on texts it was not fitted on."""
 
 
 @dataclass(frozen=True)

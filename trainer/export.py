@@ -12,6 +12,7 @@ from trainer.calibrate import fit_calibration
 from trainer.card import model_card
 from trainer.config import Config
 from trainer.errors import TrainerError
+from trainer.learn import Targets
 from trainer.onnx_file import round_weights, write_onnx
 from trainer.predict import onnx_infer, predict, token_ids, torch_infer
 from trainer.repository import Contents, write_repository
@@ -31,9 +32,14 @@ def trained_logits(trained: Trained, texts: Sequence[str], window: int) -> NDArr
 
 def calibrate(config: Config, trained: Trained) -> Calibration:
     """Fits the calibration on the part of the corpus that is held out for it."""
+    return fit_calibration(trained.taxonomy.codes, *held_out(config, trained), config.release.calibration)
+
+
+def held_out(config: Config, trained: Trained) -> tuple[NDArray[np.float32], Targets]:
+    """Logits and targets of the texts that are held out to calibrate on."""
     held = corpus_split(config, trained.taxonomy).calibration
     logits = trained_logits(trained, [example.text for example in held], config.release.window)
-    return fit_calibration(trained.taxonomy.codes, logits, targets(held, trained.taxonomy))
+    return logits, targets(held, trained.taxonomy)
 
 
 @dataclass(frozen=True)
