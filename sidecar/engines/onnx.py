@@ -23,7 +23,7 @@ LONE_S = 0.03
 
 YIELD = 5
 """Steps of niceness by which batches give way to what answers callers: on cores that are all computing, half the calls
-that are refused would else wait 13 to 20 ms for a turn, instead of 6. While cores are free it takes nothing from batches.
+that are refused would else wait 13 to 20 ms for a turn, instead of 6. While a core is free, batches lose nothing by it.
 """
 
 
