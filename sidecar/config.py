@@ -45,8 +45,9 @@ class Settings:
     """Listen beyond this machine without TLS."""
     batch_tokens: int = limits.BATCH_TOKENS
     """Tokens in one batch for the engine; a GPU likes more."""
-    triton_batches: int = 4
-    """Batches sent to each Triton server at once."""
+    triton_batches: int = 2
+    """Batches sent to each Triton server at once: one is computed, one is at hand. More gain little, and an interactive
+    call waits for all that were sent before it."""
     triton_ca: str = ""
     """PEM file of the authority that Triton's certificate must come from; turns TLS to Triton on."""
     triton_cert: str = ""

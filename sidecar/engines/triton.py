@@ -32,7 +32,7 @@ class TritonEngine:
         addresses: Sequence[str],
         model: str,
         *,
-        batches: int = 4,
+        batches: int = 2,
         tls: CertificateFiles | None = None,
     ) -> None:
         """`batches` is how many go to each address at once: enough for Triton to have the next one at hand."""
