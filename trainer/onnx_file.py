@@ -1,5 +1,10 @@
-"""The classifier as an ONNX file: dynamic batch and tokens, big matrices stored as 16-bit floats and cast on load."""
+"""The classifier as an ONNX file: dynamic batch and tokens.
 
+Big matrices are stored in eight bits with a step per column where they lie on the grid, else as 16-bit floats that are
+cast on load.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +13,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from trainer.classifier import MotiveClassifier
+from trainer.errors import TrainerError
+from trainer.grid import GridLinear
 
 OPSET = 18
 BIG = 4096
@@ -47,6 +54,29 @@ def onnx_model(model: MotiveClassifier) -> onnx.ModelProto:
             model.backbone.set_attn_implementation(attention)
     assert program is not None
     return onnx.load_from_string(program.model_proto.SerializeToString())
+
+
+def store_grid(model: onnx.ModelProto, layers: Iterable[GridLinear]) -> onnx.ModelProto:
+    """Stores the weights of `layers` as the whole numbers that they are, each cast and multiplied by its steps on load.
+
+    A DequantizeLinear would say the same, but ONNX Runtime then rounds the inputs as well, coarsely and unasked.
+    """
+    graph, nodes = model.graph, []
+    grids = {(layer.whole * layer.step).numpy().tobytes(): layer for layer in layers}
+    for tensor in list(graph.initializer):
+        layer = grids.pop(numpy_helper.to_array(tensor).tobytes(), None) if len(tensor.dims) == 2 else None
+        if layer is not None:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(layer.whole.numpy(), name + ".whole"))
+            graph.initializer.append(numpy_helper.from_array(layer.step.numpy(), name + ".step"))
+            nodes.append(helper.make_node("Cast", [name + ".whole"], [name + ".wide"], to=TensorProto.FLOAT))
+            nodes.append(helper.make_node("Mul", [name + ".wide", name + ".step"], [name]))
+    if grids:
+        raise TrainerError(f"the exporter changed {len(grids)} weights; take the version of torch in requirements.lock")
+    nodes += graph.node
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
 
 
 def store_halved(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -92,4 +122,5 @@ def store_halved(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def write_onnx(model: MotiveClassifier, path: Path) -> None:
     """Writes `model` to `path`; its weights should have been rounded."""
-    onnx.save(store_halved(onnx_model(model)), str(path))
+    layers = [module for module in model.modules() if isinstance(module, GridLinear)]
+    onnx.save(store_halved(store_grid(onnx_model(model), layers)), str(path))

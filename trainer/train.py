@@ -30,6 +30,7 @@ from trainer.classifier import (
 from trainer.config import Config
 from trainer.distill import blend, read_votes
 from trainer.errors import TrainerError
+from trainer.grid import Reach, measure_reach, put_on_grid
 from trainer.learn import Targets, begin, learn
 from trainer.predict import Ids, predict, token_ids
 from trainer.split import Split, split
@@ -190,6 +191,7 @@ def train(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save_classifier(model, partial)
+    measure_reach(model, ids[0], base.pad_id).save(partial)
     base.tokenizer.save(str(partial / "tokenizer.json"), pretty=False)
     shutil.copyfile(taxonomy_path, partial / "taxonomy.toml")
     (partial / "training.json").write_text(
@@ -216,12 +218,16 @@ def train(
 
 
 def read_trained(folder: Path) -> Trained:
-    """Reads what `train` wrote; raises TrainerError where the folder holds no trained classifier."""
+    """Reads what `train` wrote, its weights on the eight-bit grid as they will be released.
+
+    Raises TrainerError where the folder holds no trained classifier.
+    """
     try:
         notes = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TrainerError(f"{folder} holds no trained model; run motive-train train first") from None
     taxonomy = read_taxonomy(folder / "taxonomy.toml")
     model = load_classifier(folder, len(taxonomy.codes), notes["pooling"])
+    put_on_grid(model.backbone, Reach.load(folder))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     return Trained(folder, model, tokenizer, taxonomy, notes["base"], notes["pad_id"], notes["prefix"])

@@ -66,6 +66,16 @@ class Graph:
                 return str(node.input[computed]), array
         return None
 
+    def on_grid(self, name: str) -> tuple[Array, Array] | None:
+        """The matrix `name` as int8 [inputs, outputs] and a step per output, where it is made as their product."""
+        multiply = self.maker(name, "Mul")
+        cast = multiply and self.maker(multiply.input[0], "Cast")
+        whole = self.constant(cast.input[0]) if cast else None
+        steps = self.constant(multiply.input[1]) if multiply else None
+        if whole is None or steps is None or whole.dtype != np.int8 or steps.shape != whole.shape[1:]:
+            return None
+        return whole, steps
+
     def replace(self, node: NodeProto, by: Iterable[NodeProto]) -> None:
         """Puts other nodes in the place of `node`; together they make at least what it made."""
         self._replaced[id(node)] = list(by)

@@ -2,7 +2,7 @@
 
 from onnx import ModelProto
 
-BLOCKED = ("LayerNormalization", "Softmax", "ReduceSum", "Clip", "Where", "Range")
+BLOCKED = ("LayerNormalization", "Softmax", "ReduceSum", "Where", "Range")
 """What sums up many values, or holds the mask's large numbers, stays in 32 bits."""
 
 

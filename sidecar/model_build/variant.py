@@ -25,7 +25,7 @@ class BuildError(ConfigError):
 
 VARIANTS: Final[dict[str, Callable[[ModelProto], ModelProto]]] = {
     "cpu-fp32": lambda model: fuse(widen(model)),
-    "cpu-int8": lambda model: quantize_rows(fuse(widen(model))),
+    "cpu-int8": lambda model: quantize_rows(fuse(widen(model, grid=False))),
     # Standard operators only: TensorRT knows no others, and CUDA's provider fuses them by itself.
     "gpu-fp16": lambda model: halve(widen(model)),
 }

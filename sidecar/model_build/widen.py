@@ -1,4 +1,5 @@
-"""Weights as 32-bit floats: the source stores big matrices in 16 bits, each behind a Cast that would run every time."""
+"""Weights as 32-bit floats: the source stores big matrices in 16 bits behind a Cast, or in eight bits with a step per
+column behind a Cast and a Mul, which would run every time."""
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
@@ -6,10 +7,17 @@ from onnx import ModelProto, NodeProto, TensorProto
 from sidecar.model_build.graph import Graph, attribute
 
 
-def widen(model: ModelProto) -> ModelProto:
-    """Turns float16 constants that are cast to float32, directly or after a Gather, into float32 ones."""
+def widen(model: ModelProto, *, grid: bool = True) -> ModelProto:
+    """Turns float16 constants that are cast to float32, directly or after a Gather, into float32 ones.
+
+    With `grid`, eight-bit constants too.
+    """
     graph = Graph(model)
     for node in graph.nodes:
+        if grid and node.op_type == "Mul" and (found := graph.on_grid(node.output[0])) is not None:
+            whole, steps = found
+            graph.add_constant(node.output[0], whole * steps)
+            graph.replace(node, [])
         if node.op_type != "Cast" or attribute(node, "to") != TensorProto.FLOAT:
             continue
         array = graph.constant(node.input[0])

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sidecar.model_build import VARIANTS, BuildError, build_variant
 from sidecar.model_build import variant as variant_module
 from sidecar.model_build.fuse import fuse
-from sidecar.model_build.rows import quantize_columns
 from sidecar.model_build.widen import widen
 from sidecar.repository import Repository, RepositoryError, open_repository, read_taxonomy
+from sidecar.repository.grid import quantize_columns
 from sidecar.tokenize import Tokenizer
 from trainer.config import read_config
 from trainer.train import corpus_split
