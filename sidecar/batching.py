@@ -191,6 +191,9 @@ class Batcher:
             if waiting or (feeder is not None and feeder.cancelling()):
                 raise
             raise DeadlineError("every caller has given up") from None
+        finally:
+            for job in jobs:
+                job.done.remove_done_callback(one_has_gone)
 
 
 def _refuse(jobs: Iterable[tuple[Job, list[int], list[int]]], error: MotiveError) -> None:

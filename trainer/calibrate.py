@@ -2,10 +2,10 @@
 
 Fits the numbers of `sidecar.repository.Calibration`, which the sidecar then applies. A Platt scaling per motive (Platt
 1999), drawn towards one common scaling where a motive has few texts, or an isotonic regression (Zadrozny and Elkan
-2002), which bends freely but needs many texts; one temperature for the primary head (Guo and
-others 2017, arXiv 1706.04599); thresholds for the best micro-F1 of the sets of motives, drawn towards one common
-threshold likewise; a bias of abstention for the best primary accuracy and F1 of abstention; and how much a motive's own
-probability counts when the first is chosen.
+2002), which bends freely but needs many texts; one temperature for the primary head (Guo and others 2017, arXiv
+1706.04599); thresholds for the best micro-F1 of the sets of motives, drawn towards one common threshold likewise; a
+bias of abstention for the best primary accuracy and F1 of abstention; and how much a motive's own probability counts
+when the first is chosen.
 """
 
 import math

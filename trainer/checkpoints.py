@@ -1,7 +1,8 @@
 """Which checkpoint a training can go on from: the last one that lies on disk as a whole.
 
 A kill or a full disk in the middle of writing leaves a checkpoint with files that are cut off or not there. Each file
-tells by its form whether it is whole; what it holds is checked when it is loaded.
+tells by its form whether it is whole. The weights alone bear no checksum: what a crash of the machine blanks in the
+midst of them is not seen.
 """
 
 import json

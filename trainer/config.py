@@ -74,7 +74,7 @@ class Optimisation:
     threads: int = 0
     """Processor threads; 0 leaves the choice to torch."""
     teacher: str = ""
-    """JSON Lines of a teacher's logits (`distill` writes it); empty learns from the labels alone."""
+    """JSON Lines of a teacher's probabilities (`distill` writes it); empty learns from the labels alone."""
     teacher_share: float = 0.5
 
 

@@ -29,7 +29,7 @@ from trainer.export import trained_logits
 from trainer.learn import Targets
 from trainer.progress import stage
 from trainer.split import Split, fold
-from trainer.train import checkpoints, corpus_split, read_trained, train
+from trainer.train import check_learnable, checkpoints, corpus_split, read_trained, train
 
 Floats = NDArray[np.float32]
 
@@ -73,12 +73,13 @@ def teachers(student: Config, teacher: Config, folds: int, seeds: int) -> tuple[
     """The texts that `student` trains on, joined ones included, and the teachers to train for them, seed by seed.
 
     The teachers learn as `teacher` says under [network] and [optimisation]; the texts are the student's. Raises
-    TrainerError where there are fewer than two folds or a fold has no text.
+    TrainerError where there are fewer than two folds, a fold has no text, or without it a motive has none.
     """
     if folds < 2 or seeds < 1:
         raise TrainerError(f"{folds} folds and {seeds} seeds make no cross-fitting; ask for 2 or more, and 1 or more")
     taxonomy_path = student.resolve(student.data.taxonomy)
-    parts = corpus_split(student, read_taxonomy(taxonomy_path))
+    taxonomy = read_taxonomy(taxonomy_path)
+    parts = corpus_split(student, taxonomy)
     place = {example.text: fold(example, folds, student.data.seed) for example in parts.train}
     asked = [Asked(example.text, frozenset({place[example.text]})) for example in parts.train]
     asked += [
@@ -94,6 +95,7 @@ def teachers(student: Config, teacher: Config, folds: int, seeds: int) -> tuple[
             seen = tuple(example for example in parts.train if place[example.text] != one)
             if len(seen) == len(parts.train):
                 raise TrainerError(f"{len(seen)} training texts are too few for {folds} folds; ask for fewer")
+            check_learnable(seen, taxonomy)  # here, not after hours of the teachers before it
             texts = tuple(text.text for text in asked if one in text.folds)
             found.append(Teacher(one, seed, config, replace(parts, train=seen), texts))
     return asked, found
@@ -117,6 +119,7 @@ def cross_fitted_votes(
     for number, one in enumerate(planned, 1):
         title = f"teacher {number} of {len(planned)} (fold {one.fold + 1}, seed {one.seed})"
         logits = kept(work / f"{one.name()}.npy", partial(_said, one, work, title, offline))
+        shutil.rmtree(work / one.name(), ignore_errors=True)  # only now: what it said is on disk
         votes = soft_votes([logits], count, temperature)
         rows = [i for i, text in enumerate(asked) if one.fold in text.folds]
         motives[rows] += votes.motives
@@ -137,15 +140,13 @@ def kept(path: Path, make: Callable[[], Floats]) -> Floats:
 
 
 def _said(teacher: Teacher, work: Path, title: str, offline: bool) -> Floats:
-    """Trains a teacher, asks it for the logits of its texts and removes it."""
+    """Trains a teacher, unless it lies there already, and asks it for the logits of its texts."""
     folder = work / teacher.name()
     if not (folder / "training.json").exists():
         begun = checkpoints(folder).is_dir()
         train(teacher.config, folder, parts=teacher.parts, resume=begun, offline=offline, title=title)
     with stage(f"{title}: asking it of {len(teacher.texts)} texts"):
-        logits = trained_logits(read_trained(folder), teacher.texts, teacher.config.release.window)
-    shutil.rmtree(folder)
-    return logits
+        return trained_logits(read_trained(folder), teacher.texts, teacher.config.release.window)
 
 
 def _digest(data: bytes) -> str:

@@ -9,6 +9,9 @@ leaves the others a handful of steps (Dettmers and others 2022). So
 - elsewhere, channels that reach much further than the rest, where there are such, stay in floats with their part of
   the weights, and the others are evened out by the square root of their reach.
 
+What is no `nn.Linear` over all tokens (GPT-2's Conv1D, a pooler) stays in 16 bits; a norm is an `nn.LayerNorm` here, so
+that inputs from an RMSNorm count as "elsewhere".
+
 `sidecar.model_build` knows these forms again in the exported graph.
 """
 
@@ -23,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidecar.repository.grid import SMALLEST, quantize_columns
+from trainer.errors import TrainerError
 from trainer.predict import Ids, predict
 
 FILE = "reach.safetensors"
@@ -42,10 +46,14 @@ class Reach:
 
     def save(self, folder: Path) -> None:
         """Writes it beside the weights."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         names = {name: f"{'norm' if self.normed[name] else 'other'}:{name}" for name in self.channels}
-        save_file({names[name]: tensor.contiguous() for name, tensor in self.channels.items()}, folder / FILE)
+        try:
+            save_file({names[name]: tensor.contiguous() for name, tensor in self.channels.items()}, folder / FILE)
+        except SafetensorError as error:
+            raise TrainerError(f"{folder} could not be written ({error}); make room or choose another folder") from None
 
     @classmethod
     def load(cls, folder: Path) -> "Reach":
@@ -88,6 +96,8 @@ def _watched(backbone: nn.Module, reach: Reach) -> Iterator[list[Tensor]]:
         norms.clear()
 
     def before_linear(name: str, inputs: Tensor) -> None:
+        if inputs.ndim < 3:  # a pooler or tokens in one row: exporters drop the one, and turn the weights of the other
+            return
         real = inputs[mask[0].bool()] if inputs.shape[:2] == mask[0].shape else inputs.flatten(0, -2)
         most = real.float().abs().amax(dim=0)
         reach.channels[name] = torch.maximum(reach.channels.get(name, most), most)

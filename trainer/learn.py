@@ -16,7 +16,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 
 from trainer.checkpoints import claim, is_of, last_whole
 from trainer.classifier import MotiveClassifier, layer_stack, motive_loss
-from trainer.config import Optimisation
+from trainer.config import Network, Optimisation
 from trainer.errors import TrainerError
 from trainer.predict import Ids, pad
 from trainer.progress import Advance, bar, say
@@ -170,17 +170,19 @@ def learn(
     options: Optimisation,
     folder: Path,
     *,
+    network: Network | None = None,
     resume: bool = False,
     title: str = "training",
 ) -> dict[str, float]:
     """Trains `model` in place; checkpoints go to `folder`. Returns Trainer's figures (loss, seconds).
 
     With `resume`, goes on from the last whole checkpoint; says so on standard error where one was cut off or there is
-    none. Without, old checkpoints are removed. `title` stands beside the progress bar. Raises TrainerError where the
-    training cannot go on: memory, disk, a loss that is no number, checkpoints of another training.
+    none. Without, old checkpoints are removed. `network` is what `model` was made by, which shapes do not wholly tell.
+    `title` stands beside the progress bar. Raises TrainerError where the training cannot go on: memory, disk, a loss
+    that is no number, checkpoints of another training.
     """
     begin(options)
-    owner = _identity(model, train, options)
+    owner = _identity(model, network, train, options)
     checkpoint = _checkpoint(folder, owner) if resume else None
     if checkpoint is None:
         claim(folder, owner)
@@ -230,7 +232,7 @@ def learn(
         try:
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except (RuntimeError, SafetensorError) as error:  # memory, disk or device
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TrainerError(
                 f"the training could not go on ({reason}); make room on disk, or lower batch, and try again"
             ) from None
@@ -238,11 +240,13 @@ def learn(
     return {name: float(value) for name, value in result.metrics.items()}
 
 
-def _identity(model: MotiveClassifier, train: tuple[Ids, Targets], options: Optimisation) -> str:
+def _identity(
+    model: MotiveClassifier, network: Network | None, train: tuple[Ids, Targets], options: Optimisation
+) -> str:
     """What must be equal for a training to go on from another's checkpoint: network, texts, targets and options."""
     elsewhere = replace(options, device="", threads=0)  # a training may go on on another machine
     shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
-    digest = hashlib.sha256(repr((shapes, elsewhere, train[0])).encode())
+    digest = hashlib.sha256(repr((shapes, network, elsewhere, train[0])).encode())
     digest.update(train[1].motives.tobytes() + train[1].primary.tobytes())
     return digest.hexdigest()
 

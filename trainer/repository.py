@@ -70,7 +70,7 @@ def write_manifest(folder: Path, contents: Contents) -> None:
 
 
 def triton_config(name: str, outputs: int) -> str:
-    """config.pbtxt for Triton's ONNX Runtime backend; the sidecar pads to length buckets, so equal shapes join."""
+    """config.pbtxt for Triton's ONNX Runtime backend; `motive release` writes the one that is served."""
     tensors = "".join(f"  {{ name: {json.dumps(n)} data_type: TYPE_INT64 dims: [ -1 ] }},\n" for n in INPUTS)[:-2]
     return (
         f"name: {json.dumps(name)}\n"

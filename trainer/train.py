@@ -182,6 +182,7 @@ def train(
         base.pad_id,
         config.optimisation,
         work,
+        network=config.network,
         resume=resume,
         title=title,
     )

@@ -102,6 +102,11 @@ class TritonEndpoint:
             )
         except InferenceServerException as error:
             raise self._error(error) from None
+        except asyncio.CancelledError:
+            # gRPC raises it, too, where the connection is dropped under the call; nobody has cancelled the task then.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise UnavailableError(f"the connection to Triton at {self.address} was given up") from None
         finally:
             self.batches -= 1
         return self._logits(result, len(inputs[0][1]))

@@ -91,7 +91,7 @@ def _rows(graph: Graph, node: NodeProto, whole: Array, steps: Array, done: set[s
 def _product(graph: Graph, node: NodeProto, x: str, whole: Array, steps: Array, y: str, *bias: str) -> NodeProto:
     name = node.input[1]
     integers = graph.add_constant(name + ".bytes", whole)
-    scales = graph.add_constant(name + ".scales", steps.astype(np.float32))
+    scales = graph.add_constant(y + ".scales", steps.astype(np.float32))
     # The zero point of the weights, which is 0, is left out.
     rest = ["", *bias] if bias else []
     return contrib("MatMulIntegerToFloat", [x, integers, "rows.one", scales, "rows.zero", *rest], [y])

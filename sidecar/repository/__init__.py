@@ -10,8 +10,8 @@
       1/model.onnx        input_ids, attention_mask: int64 [batch, tokens] -> logits: float32 [batch, outputs]
 
 This package is what trainer and sidecar share: it reads and checks repositories, decides answers (`calibration`), finds
-what carried them (`evidence`) and puts directories in place whole (`atomic`). It imports numpy and the standard library
-alone.
+what carried them (`evidence`), rounds weights to eight bits (`grid`) and puts directories in place whole (`atomic`). It
+imports numpy and the standard library alone.
 """
 
 from sidecar.repository.calibration import Answer, Calibration

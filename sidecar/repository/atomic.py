@@ -25,14 +25,17 @@ def create(path: Path, fill: Fill) -> bool:
         with _filled(path, fill) as draft:
             draft.rename(path)
     except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another process was faster
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and path.exists():  # another process was faster
             return False
         raise
     return True
 
 
 def replace(path: Path, fill: Fill) -> None:
-    """Makes the directory `path`, in the place of an older one. Raises OSError; the older one stays where it does."""
+    """Makes the directory `path`, in the place of an older one. Raises OSError; the older one stays where it does.
+
+    A kill between the two renames leaves the older one in the hidden folder and nothing at `path`.
+    """
     with _filled(path, fill) as draft:
         put_in_place(draft, path)
 

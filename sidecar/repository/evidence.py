@@ -75,8 +75,10 @@ def units(text: str, pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def candidate_spans(text: str, pieces: Sequence[Piece]) -> list[Span]:
-    """Every run of 1, 2, 3 or 5 units of `text`, and the whole."""
+    """Every run of 1, 2, 3 or 5 units of `text`, and the whole; none where no token stands for anything visible."""
     words = units(text, pieces)
+    if not words:
+        return []
     sizes = [size for size in SPAN_UNITS if size < len(words)] + [len(words)]
     return [
         Span(words[first].start, words[first + size - 1].stop, size)

@@ -1,13 +1,16 @@
 """The Triton engine's own edges, with nobody at the other end."""
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sidecar.engines.breaker import Breaker
 from sidecar.engines.triton import TritonEngine
+from sidecar.engines.triton_endpoint import ServedModel, TritonEndpoint
 from sidecar.errors import UnavailableError
 from sidecar.repository import open_repository
 
@@ -35,6 +38,21 @@ async def test_a_batch_that_nobody_can_take_is_refused_at_once_with_the_reason(e
     assert time.monotonic() - started < 30
     assert [one.reason.startswith("does not answer") for one in engine.backends()] == [True]
     await engine.close()
+
+
+async def test_a_connection_that_is_given_up_refuses_its_batch_and_cancels_nobody() -> None:
+    """A feeder of the batcher that took it for its own cancellation would end, and later calls would hang."""
+    ids = np.ones((1, 8), dtype=np.int64)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        served = ServedModel("motive", 7, "")
+        endpoint = TritonEndpoint(f"127.0.0.1:{deaf.getsockname()[1]}", served, None, Breaker())
+        asked = asyncio.create_task(endpoint.infer([("input_ids", ids)], 60.0, 0))
+        while not endpoint.batches:
+            await asyncio.sleep(0)
+        await endpoint._drop()
+        with pytest.raises(UnavailableError, match="was given up"):
+            await asked
+        await endpoint.close()
 
 
 async def test_it_sends_more_batches_at_once_the_more_servers_there_are(tiny_repository: Path) -> None:

@@ -175,7 +175,7 @@ def unseen() -> list[str]:
     """Texts of the corpus that the released model was not trained on."""
     config = read_config(TRAINER / "released.toml")
     parts = corpus_split(config, read_taxonomy(TRAINER / "taxonomy.toml"))
-    return [example.text for example in (*parts.test, *parts.calibration)][::3]
+    return [example.text for example in (*parts.test, *parts.calibration)][::2]
 
 
 @pytest.fixture
@@ -188,15 +188,9 @@ def both(released: Path, tmp_path: Path, unseen: list[str]) -> tuple[Ints, Ints]
 
 
 @pytest.mark.slow
-def test_eight_bits_change_few_primaries_of_the_released_model(both: tuple[Ints, Ints]) -> None:
-    expected, given = both
-    assert (expected == given).mean() >= 0.95
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="eight-bit activations change about one primary in thirty on unseen texts", strict=True)
 def test_eight_bits_change_one_primary_in_a_hundred_of_the_released_model(both: tuple[Ints, Ints]) -> None:
     expected, given = both
+    assert expected.size >= 1000
     assert (expected == given).mean() >= 0.99
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sidecar.repository.evidence import Span, apart, without
+from sidecar.repository.evidence import Span, apart, candidate_spans, without
 from tests.fixtures.tiny_model import write_tiny_model
 from tests.unit.trainer.conftest import run
 from trainer.answer import Model, open_model
@@ -68,6 +68,10 @@ def test_chance_draws_as_many_spans_of_the_same_lengths_that_do_not_overlap() ->
         assert [span.units for span in result] == [2, 1, 1]
         assert all(apart(a, b) for i, a in enumerate(result) for b in result[:i])
     assert drawn([Span(0, 9, 9)], spans, random.Random(1)) == []
+
+
+def test_a_text_of_which_no_token_stands_for_anything_has_no_spans() -> None:
+    assert candidate_spans(" ", []) == []
 
 
 def test_spans_are_left_out_together_each_for_a_blank() -> None:

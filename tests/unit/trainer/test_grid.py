@@ -93,6 +93,26 @@ def test_a_layer_that_no_text_ran_through_is_left_as_it_is(model: MotiveClassifi
     assert not grid_layers(model)
 
 
+def test_a_layer_that_reads_one_vector_of_a_text_is_left_as_it_is(rows: Ids, tmp_path: Path) -> None:
+    """A pooler, whose result nobody reads: exporters drop it."""
+    torch.manual_seed(11)
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+    )
+    model = MotiveClassifier(BertModel(config, add_pooling_layer=True), LABELS).eval()
+    put_on_grid(model.backbone, measure_reach(model, rows, PAD))
+    assert len(grid_layers(model)) == 6
+    round_weights(model)
+    write_onnx(model, tmp_path / "source.onnx")
+    given = predict(onnx_infer(str(tmp_path / "source.onnx"), 1), rows, PAD)
+    assert np.abs(given - logits(model, rows)).max() < 1e-3
+
+
 def test_the_eight_bit_variant_multiplies_by_the_released_weights(
     model: MotiveClassifier, rows: Ids, tmp_path: Path
 ) -> None:

@@ -118,7 +118,7 @@ def test_resuming_without_any_checkpoint_trains_and_says_so(
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("change", [{"pooling": "labels"}, {"epochs": 4.0}])
+@pytest.mark.parametrize("change", [{"pooling": "labels"}, {"pooling": "last"}, {"epochs": 4.0}])
 def test_checkpoints_of_another_training_are_refused_in_one_sentence(
     killed: tuple[Config, Path, Path],
     tiny_base: Path,
