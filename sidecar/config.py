@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Self
@@ -119,13 +119,18 @@ class Settings:
 
     @classmethod
     def gather(cls, flags: Mapping[str, object], environment: Mapping[str, str] = os.environ) -> Self:
-        """Flags first (None means not given), then MOTIVE_* from `environment`, then the defaults."""
+        """Flags first (None means not given), then MOTIVE_* from `environment`, then the defaults.
+
+        Raises ConfigError where a setting without a default is missing, or one cannot be read.
+        """
         values: dict[str, object] = {}
         for name, field in cls.__dataclass_fields__.items():
             if flags.get(name) is not None:
                 values[name] = flags[name]
             elif (text := environment.get(ENVIRONMENT_PREFIX + name.upper())) is not None:
                 values[name] = _parse(name, text, field.type)
+            elif field.default is MISSING:
+                raise ConfigError(f"{name} is not set", f"Give --{name} or {ENVIRONMENT_PREFIX}{name.upper()}.")
         return cls(**values)  # type: ignore[arg-type]
 
 

@@ -94,3 +94,10 @@ def test_an_engine_url_names_addresses_model_and_repository() -> None:
 def test_an_engine_url_that_says_too_little_or_too_much_is_refused(url: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         parse_engine(url)
+
+
+@pytest.mark.parametrize(("given", "missing"), [({}, "listen"), ({"listen": "unix:/a"}, "engine")])
+def test_a_setting_that_has_no_default_is_asked_for_by_name(given: dict[str, object], missing: str) -> None:
+    with pytest.raises(ConfigError, match=f"{missing} is not set") as raised:
+        Settings.gather(given, {})
+    assert f"MOTIVE_{missing.upper()}" in raised.value.hint
