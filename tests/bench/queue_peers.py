@@ -6,6 +6,7 @@ Each function fills a queue of its own in the database at `dsn`, drains it with 
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 JOBS = 10_000
 
@@ -23,7 +24,8 @@ def procrastinate(dsn: str) -> float:
     async def drain() -> float:
         async with app.open_async():
             await app.schema_manager.apply_schema_async()
-            await nothing.batch_defer_async(*({"number": number} for number in range(JOBS)))
+            jobs: list[dict[str, Any]] = [{"number": number} for number in range(JOBS)]
+            await nothing.batch_defer_async(*jobs)
             started = time.perf_counter()
             await app.run_worker_async(wait=False, concurrency=10, install_signal_handlers=False)
             return JOBS / (time.perf_counter() - started)
