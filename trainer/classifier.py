@@ -6,7 +6,7 @@
 as `sidecar.repository.Calibration` reads them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,15 +114,21 @@ def motive_loss(logits: Tensor, motives: Tensor, primary: Tensor, weight: Tensor
 
 def save_classifier(model: MotiveClassifier, path: Path) -> None:
     """Writes the weights (safetensors) and the backbone's config into the directory `path`."""
+    save_tensors(model.state_dict(), path / "model.safetensors")
+    model.backbone.config.save_pretrained(path / "backbone")
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Writes a safetensors file; raises TrainerError where that fails."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    state = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
     try:
-        save_file(state, path / "model.safetensors")
+        save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:
-        raise TrainerError(f"{path} could not be written ({error}); make room or choose another folder") from None
-    model.backbone.config.save_pretrained(path / "backbone")
+        raise TrainerError(
+            f"{path.parent} could not be written ({error}); make room or choose another folder"
+        ) from None
 
 
 def load_classifier(path: Path, labels: int, pooling: Pooling) -> MotiveClassifier:

@@ -14,7 +14,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,7 @@ class Teacher:
     texts: tuple[str, ...]
     """What it judges."""
 
+    @cached_property
     def name(self) -> str:
         """A file name that is another one whenever its votes could be others."""
         config = self.config
@@ -118,8 +119,8 @@ def cross_fitted_votes(
     work.mkdir(parents=True, exist_ok=True)
     for number, one in enumerate(planned, 1):
         title = f"teacher {number} of {len(planned)} (fold {one.fold + 1}, seed {one.seed})"
-        logits = kept(work / f"{one.name()}.npy", partial(_said, one, work, title, offline))
-        shutil.rmtree(work / one.name(), ignore_errors=True)  # only now: what it said is on disk
+        logits = kept(work / f"{one.name}.npy", partial(_said, one, work, title, offline))
+        shutil.rmtree(work / one.name, ignore_errors=True)  # only now: what it said is on disk
         votes = soft_votes([logits], count, temperature)
         rows = [i for i, text in enumerate(asked) if one.fold in text.folds]
         motives[rows] += votes.motives
@@ -141,7 +142,7 @@ def kept(path: Path, make: Callable[[], Floats]) -> Floats:
 
 def _said(teacher: Teacher, work: Path, title: str, offline: bool) -> Floats:
     """Trains a teacher, unless it lies there already, and asks it for the logits of its texts."""
-    folder = work / teacher.name()
+    folder = work / teacher.name
     if not (folder / "training.json").exists():
         begun = checkpoints(folder).is_dir()
         train(teacher.config, folder, parts=teacher.parts, resume=begun, offline=offline, title=title)

@@ -26,15 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidecar.repository.grid import SMALLEST, quantize_columns
-from trainer.errors import TrainerError
-from trainer.predict import Ids, predict
+from trainer.classifier import MotiveClassifier, save_tensors
+from trainer.predict import Ids, evenly_spaced, predict, torch_infer
 
 FILE = "reach.safetensors"
 FAR = 4.0
 """Times the median of all channels' reach from which a channel counts as far."""
 SHARE = 32
 """One channel in so many may stay in floats, the furthest ones."""
-TEXTS = 1024
 
 
 @dataclass
@@ -46,14 +45,8 @@ class Reach:
 
     def save(self, folder: Path) -> None:
         """Writes it beside the weights."""
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
-        names = {name: f"{'norm' if self.normed[name] else 'other'}:{name}" for name in self.channels}
-        try:
-            save_file({names[name]: tensor.contiguous() for name, tensor in self.channels.items()}, folder / FILE)
-        except SafetensorError as error:
-            raise TrainerError(f"{folder} could not be written ({error}); make room or choose another folder") from None
+        kinds = {name: "norm" if normed else "other" for name, normed in self.normed.items()}
+        save_tensors({f"{kinds[name]}:{name}": tensor for name, tensor in self.channels.items()}, folder / FILE)
 
     @classmethod
     def load(cls, folder: Path) -> "Reach":
@@ -68,50 +61,45 @@ class Reach:
         return reach
 
 
-def measure_reach(model: Any, rows: Ids, pad_id: int) -> Reach:
+def measure_reach(model: MotiveClassifier, rows: Ids, pad_id: int) -> Reach:
     """What the inputs of the backbone's big linear layers reach on evenly spaced ones of `rows` (token ids)."""
     reach = Reach()
-    with _watched(model.backbone, reach) as mask:
-
-        def infer(input_ids: Any, attention_mask: Any) -> Any:
-            with torch.inference_mode():
-                mask[:] = [torch.from_numpy(attention_mask)]
-                return model(torch.from_numpy(input_ids), mask[0]).float().numpy()
-
-        model.eval()
-        predict(infer, rows[:: max(1, len(rows) // TEXTS)], pad_id)
+    with _watched(model.backbone, reach):
+        predict(torch_infer(model.eval()), evenly_spaced(rows), pad_id)
     return reach
 
 
 @contextmanager
-def _watched(backbone: nn.Module, reach: Reach) -> Iterator[list[Tensor]]:
-    """Notes in `reach` what runs through `backbone`; gives the list that the mask of the batch is to be put into."""
-    mask: list[Tensor] = []
+def _watched(backbone: nn.Module, reach: Reach) -> Iterator[None]:
+    """Notes in `reach` what runs through `backbone`."""
+    mask = torch.zeros(0)
     norms: list[Tensor] = []  # kept, so that no other tensor of this batch takes their place in memory
+
+    def at_start(_: nn.Module, __: Any, named: dict[str, Tensor]) -> None:
+        nonlocal mask
+        mask = named["attention_mask"].bool()
+        norms.clear()
 
     def after_norm(_: nn.Module, __: Any, output: Tensor) -> None:
         norms.append(output)
 
-    def at_start(*_: Any) -> None:
-        norms.clear()
-
     def before_linear(name: str, inputs: Tensor) -> None:
         if inputs.ndim < 3:  # a pooler or tokens in one row: exporters drop the one, and turn the weights of the other
             return
-        real = inputs[mask[0].bool()] if inputs.shape[:2] == mask[0].shape else inputs.flatten(0, -2)
+        real = inputs[mask] if inputs.shape[:2] == mask.shape else inputs.flatten(0, -2)
         most = real.float().abs().amax(dim=0)
         reach.channels[name] = torch.maximum(reach.channels.get(name, most), most)
         normed = any(inputs.data_ptr() == norm.data_ptr() for norm in norms)
         reach.normed[name] = normed and reach.normed.get(name, True)
 
-    hooks = [backbone.register_forward_pre_hook(at_start)]
+    hooks = [backbone.register_forward_pre_hook(at_start, with_kwargs=True)]
     for module in backbone.modules():
         if isinstance(module, nn.LayerNorm):
             hooks.append(module.register_forward_hook(after_norm))
     for name, linear in _big_layers(backbone):
         hooks.append(linear.register_forward_pre_hook(lambda _, inputs, name=name: before_linear(name, inputs[0])))
     try:
-        yield mask
+        yield
     finally:
         for hook in hooks:
             hook.remove()

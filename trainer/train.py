@@ -1,7 +1,6 @@
 """`motive-train train`: a config file in, a folder with a trained classifier out (`calibrate` and `export` go on)."""
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sidecar.redact import redact
-from sidecar.repository import Taxonomy, read_taxonomy
+from sidecar.repository import Taxonomy, atomic, read_taxonomy
 from trainer.augment import join_texts
 from trainer.bases import Base, load_base
 from trainer.classifier import (
@@ -32,7 +31,7 @@ from trainer.distill import blend, read_votes
 from trainer.errors import TrainerError
 from trainer.grid import Reach, measure_reach, put_on_grid
 from trainer.learn import Targets, begin, learn
-from trainer.predict import Ids, predict, token_ids
+from trainer.predict import Ids, evenly_spaced, predict, token_ids
 from trainer.split import Split, split
 from trainer.texts import Example, check_labels, read_examples
 from trainer.vocabulary import pieces_of, read_pieces, trim
@@ -125,7 +124,7 @@ def checkpoints(folder: Path) -> Path:
     return folder.with_name(folder.name + ".checkpoints")
 
 
-def standardize_heads(model: MotiveClassifier, ids: Ids, pad_id: int, texts: int = 1024) -> None:
+def standardize_heads(model: MotiveClassifier, ids: Ids, pad_id: int) -> None:
     """Makes the heads' input well scaled, judged by evenly spaced training texts."""
 
     def infer(input_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -136,7 +135,7 @@ def standardize_heads(model: MotiveClassifier, ids: Ids, pad_id: int, texts: int
             return vectors
 
     model.eval()
-    standardize(model, torch.from_numpy(predict(infer, ids[:: max(1, len(ids) // texts)], pad_id)))
+    standardize(model, torch.from_numpy(predict(infer, evenly_spaced(ids), pad_id)))
 
 
 def train(
@@ -188,32 +187,26 @@ def train(
     )
     if config.network.lora_rank:
         model.backbone = model.backbone.merge_and_unload()
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_classifier(model, partial)
-    measure_reach(model, ids[0], base.pad_id).save(partial)
-    base.tokenizer.save(str(partial / "tokenizer.json"), pretty=False)
-    shutil.copyfile(taxonomy_path, partial / "taxonomy.toml")
-    (partial / "training.json").write_text(
-        json.dumps(
-            {
-                "base": base.name,
-                "pad_id": base.pad_id,
-                "pooling": model.pooling,
-                "prefix": config.network.prefix,
-                "texts": {"train": len(parts.train), "calibration": len(parts.calibration), "test": len(parts.test)},
-                "network": asdict(config.network),
-                "optimisation": asdict(config.optimisation),
-                "figures": figures,
-            },
-            indent=1,
-        )
-        + "\n",
-        encoding="utf-8",
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    notes = {
+        "base": base.name,
+        "pad_id": base.pad_id,
+        "pooling": model.pooling,
+        "prefix": config.network.prefix,
+        "texts": {"train": len(parts.train), "calibration": len(parts.calibration), "test": len(parts.test)},
+        "network": asdict(config.network),
+        "optimisation": asdict(config.optimisation),
+        "figures": figures,
+    }
+    reach = measure_reach(model, ids[0], base.pad_id)
+
+    def fill(draft: Path) -> None:
+        save_classifier(model, draft)
+        reach.save(draft)
+        base.tokenizer.save(str(draft / "tokenizer.json"), pretty=False)
+        shutil.copyfile(taxonomy_path, draft / "taxonomy.toml")
+        (draft / "training.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+
+    atomic.replace(folder, fill)
     shutil.rmtree(work, ignore_errors=True)
     return figures
 

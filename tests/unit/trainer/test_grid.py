@@ -27,25 +27,30 @@ def rows() -> Ids:
     return [random.integers(1, 100, size=size).tolist() for size in random.integers(2, 24, size=64)]
 
 
-@pytest.fixture
-def model() -> MotiveClassifier:
-    """A random encoder in which, as in trained ones, a few channels reach much further than the others."""
+def encoder(layers: int, spread: float = 0.02, *, pooler: bool = False) -> MotiveClassifier:
+    """A random classifier, wide enough for the grid."""
     torch.manual_seed(11)
     config = BertConfig(
         vocab_size=100,
         hidden_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=128,
         max_position_embeddings=64,
-        initializer_range=0.15,
+        initializer_range=spread,
     )
-    classifier = MotiveClassifier(BertModel(config, add_pooling_layer=False), LABELS)
+    return MotiveClassifier(BertModel(config, add_pooling_layer=pooler), LABELS).eval()
+
+
+@pytest.fixture
+def model() -> MotiveClassifier:
+    """One in which, as in trained ones, a few channels reach much further than the others."""
+    classifier = encoder(2, 0.15)
     with torch.no_grad():
         for layer in classifier.backbone.encoder.layer:
             layer.attention.output.LayerNorm.weight[7] = 25.0
             layer.intermediate.dense.weight[[3, 90]] *= 30.0
-    return classifier.eval()
+    return classifier
 
 
 def logits(model: MotiveClassifier, rows: Ids) -> NDArray[np.float32]:
@@ -95,16 +100,7 @@ def test_a_layer_that_no_text_ran_through_is_left_as_it_is(model: MotiveClassifi
 
 def test_a_layer_that_reads_one_vector_of_a_text_is_left_as_it_is(rows: Ids, tmp_path: Path) -> None:
     """A pooler, whose result nobody reads: exporters drop it."""
-    torch.manual_seed(11)
-    config = BertConfig(
-        vocab_size=100,
-        hidden_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        intermediate_size=128,
-        max_position_embeddings=64,
-    )
-    model = MotiveClassifier(BertModel(config, add_pooling_layer=True), LABELS).eval()
+    model = encoder(1, pooler=True)
     put_on_grid(model.backbone, measure_reach(model, rows, PAD))
     assert len(grid_layers(model)) == 6
     round_weights(model)
