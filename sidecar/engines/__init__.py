@@ -26,6 +26,8 @@ class Backend:
     """Why it was last found wanting; never holds a text."""
     batches: int = 0
     """Batches sent and not answered yet."""
+    ready: bool = True
+    """Whether the last look found the model there."""
 
 
 class Engine(Protocol):

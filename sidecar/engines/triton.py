@@ -1,7 +1,8 @@
 """The Triton engine: sends batches to whichever of several Triton servers has the least to do and can answer.
 
-Each address has a breaker; a batch that one address cannot take goes to the next while time is left, which is safe, as
-computing twice changes nothing.
+Each address has a breaker; a batch that one address cannot take, or answers with an error, goes to the next while time
+is left, which is safe, as computing twice changes nothing. An error counts against an address only where another one
+answers the same batch: else its texts may be at fault, and whoever sent them finds out which.
 """
 
 import asyncio
@@ -11,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar import request_id
 from sidecar.engines import Backend
-from sidecar.engines.breaker import Breaker
-from sidecar.engines.triton_endpoint import ServedModel, TritonEndpoint
-from sidecar.errors import DeadlineError, InternalError, OverloadError, UnavailableError
+from sidecar.engines.breaker import Attempt, Breaker
+from sidecar.engines.triton_endpoint import LONGEST_S, ServedModel, TritonEndpoint
+from sidecar.errors import DeadlineError, InternalError, MotiveError, OverloadError, UnavailableError
 from sidecar.repository import Repository
 from sidecar.tls import CertificateFiles
 from sidecar.traces import span
@@ -57,46 +59,68 @@ class TritonEngine:
     ) -> NDArray[np.float32]:
         """input_ids, attention_mask [batch, tokens] -> logits [batch, outputs]; cancelling it cancels it in Triton."""
         inputs = (("input_ids", input_ids), ("attention_mask", attention_mask))
-        end = None if timeout_s is None else time.monotonic() + timeout_s
+        end = time.monotonic() + (LONGEST_S if timeout_s is None else timeout_s)
         tried: list[TritonEndpoint] = []
-        last: UnavailableError | OverloadError | None = None
+        doubts: list[tuple[Breaker, Attempt, InternalError]] = []
+        last: MotiveError | None = None
         if self._probing is None:
             await self._probe_again()
-        while (endpoint := self._choose(tried)) is not None:
-            tried.append(endpoint)
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0:
-                raise DeadlineError("the deadline passed before Triton answered")
-            try:
-                return await self._ask(endpoint, inputs, left, priority)
-            except (UnavailableError, OverloadError) as error:
-                last = error
-                self._probe_again()
-        raise last or UnavailableError(self._why())
+        try:
+            while (endpoint := self._choose(tried)) is not None:
+                tried.append(endpoint)
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise DeadlineError("the deadline passed before Triton answered")
+                attempt = endpoint.breaker.begin()
+                if attempt.trial and self._choose(tried) is not None:
+                    left /= 2  # should it not be answered, another has the other half
+                try:
+                    logits = await self._ask(endpoint, attempt, inputs, left, priority)
+                except InternalError as error:
+                    doubts.append((endpoint.breaker, attempt, error))
+                except (UnavailableError, OverloadError, DeadlineError) as error:
+                    last = error
+                    self._probe_again()
+                else:
+                    while doubts:
+                        breaker, attempt, error = doubts.pop()
+                        breaker.failure(attempt, error.message)
+                    return logits
+            if doubts:
+                raise doubts[0][2]
+            raise last or UnavailableError(self._why())
+        finally:
+            for breaker, attempt, error in doubts:
+                breaker.answered(attempt, error.message)
 
     async def _ask(
         self,
         endpoint: TritonEndpoint,
+        attempt: Attempt,
         inputs: Sequence[tuple[str, NDArray[np.int64]]],
-        timeout_s: float | None,
+        timeout_s: float,
         priority: int,
     ) -> NDArray[np.float32]:
+        """Asks one address, and tells its breaker how that ended, unless with an InternalError."""
         breaker = endpoint.breaker
-        breaker.begin()
         try:
-            with span("triton", address=endpoint.address, rows=len(inputs[0][1])):
+            requests = request_id.current.get()
+            with span("triton", address=endpoint.address, rows=len(inputs[0][1]), requests=requests):
                 logits = await endpoint.infer(inputs, timeout_s, priority)
-        except (UnavailableError, DeadlineError, InternalError) as error:
-            breaker.failure(error.message)
+        except InternalError:
+            raise
+        except UnavailableError as error:
+            breaker.failure(attempt, error.message)
             raise
         except OverloadError:
             # It answers, though not this: no reason to stop asking.
-            breaker.success()
+            breaker.answered(attempt)
             raise
         except BaseException:
-            breaker.abandoned()
+            # The deadline, here or at the callers, who cancel this.
+            breaker.given_up(attempt, f"Triton at {endpoint.address} did not answer in the time allowed", timeout_s)
             raise
-        breaker.success()
+        breaker.answered(attempt)
         return logits
 
     def _choose(self, tried: Sequence[TritonEndpoint]) -> TritonEndpoint | None:
@@ -105,7 +129,7 @@ class TritonEngine:
         return min(able, key=lambda one: one.batches, default=None)
 
     def _why(self) -> str:
-        reasons = (f"{one.address}: {one.breaker.reason or one.reason}" for one in self._endpoints)
+        reasons = (f"{one.address}: {one.fault or 'one batch is trying it'}" for one in self._endpoints)
         return "no Triton server can be asked; " + "; ".join(reasons)
 
     async def ready(self) -> bool:
@@ -124,10 +148,7 @@ class TritonEngine:
 
     def backends(self) -> Sequence[Backend]:
         """Each address as it is now."""
-        return [
-            Backend(one.address, one.breaker.state, one.breaker.reason or one.reason, one.batches)
-            for one in self._endpoints
-        ]
+        return [Backend(one.address, one.state, one.fault, one.batches, one.ready) for one in self._endpoints]
 
     async def close(self) -> None:
         """Ends the connections."""

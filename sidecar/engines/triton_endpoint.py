@@ -14,7 +14,7 @@ from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 from tritonclient.utils import InferenceServerException
 
 from sidecar import limits, request_id
-from sidecar.engines.breaker import Breaker
+from sidecar.engines.breaker import OPEN, Breaker
 from sidecar.errors import DeadlineError, InternalError, MotiveError, OverloadError, UnavailableError
 from sidecar.tls import CertificateFiles, Stamp, client_credentials
 from sidecar.traces import headers as trace_headers
@@ -71,16 +71,33 @@ class TritonEndpoint:
         self._stamp: Stamp | None = None
         self._load_after = 0.0
         self._silent = 0
+        self._half_written = False
+        self._priorities = 0
+        self._queue_policy = False
+        self._one_output = False
         self._closing: set[asyncio.Task[None]] = set()
         self._loading: asyncio.Task[None] | None = None
         self._client: Any = None
 
+    @property
+    def state(self) -> str:
+        """Its breaker's, as operators see it: open as well while it is not ready, as nothing is sent to it then."""
+        return self.breaker.state if self.ready else OPEN
+
+    @property
+    def fault(self) -> str:
+        """Why it was last found wanting, by a probe or by a batch; empty where nothing is known against it."""
+        return self.reason or self.breaker.reason
+
     async def infer(
-        self, inputs: Sequence[tuple[str, NDArray[np.int64]]], timeout_s: float | None, priority: int
+        self, inputs: Sequence[tuple[str, NDArray[np.int64]]], timeout_s: float, priority: int
     ) -> NDArray[np.float32]:
         """inputs [batch, tokens] by name -> logits [batch, outputs], of that shape for certain, finite or not."""
-        client = self._open()
-        timeout_s = min(timeout_s or LONGEST_S, LONGEST_S)
+        timeout_s = min(timeout_s, LONGEST_S)
+        try:
+            client = self._open()
+        except OSError as error:
+            raise UnavailableError(f"the certificate for Triton cannot be read: {type(error).__name__}") from None
         tensors = []
         for name, values in inputs:
             tensor = triton.InferInput(name, list(values.shape), "INT64")
@@ -91,12 +108,13 @@ class TritonEndpoint:
             result = await client.infer(
                 self._model.name,
                 tensors,
-                outputs=[triton.InferRequestedOutput("logits")],
+                # Where there is but one output, naming it only makes the request longer to write and to read.
+                outputs=None if self._one_output else [triton.InferRequestedOutput("logits")],
                 request_id=request_id.current.get(),
                 # For a Triton whose config has priorities and timeouts, unlike ours (model.pbtxt says why). 1 is the
-                # highest priority: interactive, then backfill. The queue lets go of a batch before its caller does.
-                priority=priority + 1,
-                timeout=max(1, int(timeout_s * 0.95 * 1e6)),
+                # highest priority, 0 none. The queue lets go of a batch before its caller does.
+                priority=min(priority + 1, self._priorities),
+                timeout=max(1, int(timeout_s * 0.95 * 1e6)) if self._queue_policy else None,
                 client_timeout=timeout_s,
                 headers={request_id.HEADER: request_id.current.get() or "-", **trace_headers()},
             )
@@ -136,6 +154,7 @@ class TritonEndpoint:
         if status in ("UNAVAILABLE", "CANCELLED", "NOT_FOUND", "UNAUTHENTICATED"):
             # What it says may be anything: only what it means goes on to callers.
             self.ready = False
+            self.reason = f"does not answer ({status})"
             return UnavailableError(f"Triton at {self.address} is away or has not loaded model {self._model.name}")
         log.error("Triton at %s answered %s to a batch", self.address, status)
         return InternalError(f"Triton at {self.address} answered {status}")
@@ -161,7 +180,7 @@ class TritonEndpoint:
         return self.ready
 
     async def _look(self) -> bool:
-        await self._rotate()
+        self._rotate()
         client = self._open()
         if await client.is_model_ready(self._model.name):
             # At each look, as somebody may load another model under this name at any time.
@@ -186,6 +205,10 @@ class TritonEndpoint:
             self.reason = f"serves {self._model.name} without logits of {self._model.outputs} numbers"
         else:
             self.reason = ""
+            batching = config.dynamic_batching
+            self._priorities = batching.priority_levels
+            self._queue_policy = batching.HasField("default_queue_policy") or bool(batching.priority_queue_policy)
+            self._one_output = len(config.output) == 1
             self.any_length = {group.kind for group in config.instance_group} == {ModelInstanceGroup.KIND_CPU}
             return True
         return False
@@ -200,26 +223,41 @@ class TritonEndpoint:
 
     def _open(self) -> Any:
         if self._client is None:
-            creds = None
-            if self._tls is not None:
-                self._stamp = self._tls.stamp()
-                creds = client_credentials(self._tls)
-            self._client = triton.InferenceServerClient(self.address, creds=creds, channel_args=_CHANNEL)
+            self._client = self._connection()
         return self._client
 
-    async def _rotate(self) -> None:
-        """A new connection once the certificate's files have changed; batches under way end on the old one."""
-        if self._tls is not None and self._client is not None and self._tls.stamp() != self._stamp:
-            self._tls.check()
-            await self._drop(grace_s=limits.DRAIN_GRACE_S)
+    def _connection(self) -> Any:
+        """A new one; raises OSError where a certificate's file is missing or cannot be used."""
+        creds = None
+        if self._tls is not None:
+            stamp = self._tls.stamp()
+            creds = client_credentials(self._tls)
+            self._stamp = stamp
+        return triton.InferenceServerClient(self.address, creds=creds, channel_args=_CHANNEL)
 
-    async def _drop(self, grace_s: float = 0.0) -> None:
+    def _rotate(self) -> None:
+        """A new connection once the certificate's files have changed; batches under way end on the old one."""
+        if self._tls is None or self._client is None:
+            return
+        try:
+            if self._tls.stamp() == self._stamp:
+                return
+            self._tls.check()
+            old, self._client = self._client, self._connection()
+        # Half-written files are met in every rotation: the connection there is stays until the new ones are whole.
+        except OSError as error:
+            if not self._half_written:
+                log.warning("the new certificate for Triton cannot be used yet: %s", type(error).__name__)
+            self._half_written = True
+            return
+        self._half_written = False
+        closing = asyncio.create_task(old._channel.close(limits.DRAIN_GRACE_S))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _drop(self) -> None:
         client, self._client = self._client, None
-        if client is not None and grace_s:
-            closing = asyncio.create_task(client._channel.close(grace_s))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-        elif client is not None:
+        if client is not None:
             await client.close()
 
     async def close(self) -> None:

@@ -51,8 +51,10 @@ def test_sql_sees_the_breaker_and_why_and_the_one_id_reaches_tritons_log(
     columns = "backend, breaker, reason is null, ready, engine, release_error"
     query = f"select {columns} from motive.sidecar() order by backend = %s"
     rows = session.execute(query, [down.address]).fetchall()
-    assert rows[0] == (up.address, "closed", True, True, "triton", None)
-    assert rows[1][:1] + rows[1][2:] == (down.address, False, True, "triton", None)
+    assert rows == [
+        (up.address, "closed", True, True, "triton", None),
+        (down.address, "open", False, True, "triton", None),
+    ]
 
 
 def test_a_release_makes_its_model_known_to_the_database_before_it_is_switched_to(

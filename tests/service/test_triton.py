@@ -86,8 +86,12 @@ def test_a_killed_triton_costs_bounded_faults_and_is_used_again_once_it_is_back(
         triton.kill()
         wait_until(lambda: load.faults, lambda faults: len(faults) > 3, 30, "calls to fail")
         wait_until(sidecar.health, lambda status: status == NOT_SERVING, 30, "health to say NOT_SERVING")
+        _open_with_reason(sidecar, triton)
         triton.start()
         load.more_answers()
+        wait_until(
+            lambda: sidecar.metric("motive_breaker_state", address=triton.address), lambda s: s == 0, 30, "it to close"
+        )
     assert set(load.faults) == {grpc.StatusCode.UNAVAILABLE}
     assert sidecar.metric("motive_held_texts") == 0
 
@@ -110,6 +114,21 @@ def test_with_two_tritons_the_death_of_one_fails_no_call(
         load.more_answers()
         other.more_answers()
     assert load.faults + other.faults == []
+
+
+def _open_with_reason(sidecar: SidecarProcess, triton: TritonProcess) -> None:
+    """Waits until the operator sees, in GetModel and in the metrics, that nothing is sent there, and why."""
+    stub = sidecar.stub()
+    backend = wait_until(
+        lambda: stub.GetModel(pb.GetModelRequest(), timeout=10).backends[0],
+        lambda one: one.breaker == pb.BREAKER_STATE_OPEN,
+        30,
+        "the breaker to be open",
+    )
+    assert "does not answer" in backend.reason
+    wait_until(
+        lambda: sidecar.metric("motive_breaker_state", address=triton.address), lambda s: s == 2, 30, "the metric"
+    )
 
 
 def _reason(stub: object, triton: TritonProcess) -> str:
@@ -139,9 +158,7 @@ def test_a_frozen_triton_means_deadlines_then_an_open_breaker_and_nothing_piles_
         codes = [_code(stub, f"cheap {number}", 0.3) for number in range(5)]
         assert codes[0] == grpc.StatusCode.DEADLINE_EXCEEDED
         assert set(codes) <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
-        wait_until(
-            lambda: stub.GetModel(pb.GetModelRequest(), timeout=10).backends[0].reason, bool, 30, "a reason to be given"
-        )
+        _open_with_reason(sidecar, triton)
         wait_until(
             lambda: _code(stub, "gift", 0.3), lambda c: c == grpc.StatusCode.UNAVAILABLE, 30, "calls fail at once"
         )

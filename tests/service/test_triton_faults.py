@@ -24,7 +24,24 @@ def sidecar(run_sidecar: RunSidecar, fake_triton: FakeTriton, tiny_repository: P
     """A sidecar that asks the fake, one batch at a time, without a cache."""
     engine = f"triton://{fake_triton.address}/motive?repository={tiny_repository}"
     flags = ["--cache-texts", "0", "--triton-batches", "1"]
-    return run_sidecar(engine, metrics=True, flags=flags).wait_serving()
+    serving = run_sidecar(engine, metrics=True, flags=flags).wait_serving()
+    fake_triton.requests.clear()  # the trial at the start
+    return serving
+
+
+@pytest.fixture
+def paired(
+    run_sidecar: RunSidecar, fake_triton: FakeTriton, other_triton: FakeTriton, tiny_repository: Path
+) -> SidecarProcess:
+    """A sidecar that asks either fake, the first one first where both are idle."""
+    engine = f"triton://{fake_triton.address},{other_triton.address}/motive?repository={tiny_repository}"
+    sidecar = run_sidecar(engine, metrics=True, flags=["--cache-texts", "0"]).wait_serving()
+    wait_until(lambda: [_backend(sidecar, place).reason for place in (0, 1)], lambda s: s == ["", ""], 30, "both")
+    return sidecar
+
+
+def _backend(sidecar: SidecarProcess, place: int = 0) -> pb.Backend:
+    return sidecar.stub().GetModel(pb.GetModelRequest(), timeout=10).backends[place]
 
 
 def _ask(sidecar: SidecarProcess, **fields: Any) -> pb.ClassifyResponse:
@@ -155,10 +172,22 @@ def test_batches_are_padded_to_their_bucket_unless_every_token_is_computed_by_a_
 
 
 def test_deadline_priority_and_id_are_passed_on(sidecar: SidecarProcess, fake_triton: FakeTriton) -> None:
-    """For a Triton whose queue has deadlines, before the caller's own, and priorities, of which 1 is the highest."""
+    """For a Triton whose queue has deadlines, before the caller's own, and priorities, of which 1 is the highest.
+
+    A Triton without them is not told of them.
+    """
+    _ask(sidecar, texts=["cheap"])
+    assert not fake_triton.requests[-1].parameters
+    fake_triton.queue_policy = True
+    stub = sidecar.stub()
+    wait_until(
+        lambda: _ask(sidecar, texts=["cheap"]) and "priority" in fake_triton.requests[-1].parameters,
+        bool,
+        20,
+        "the queue's policy to be noticed",
+    )
     fake_triton.deadlines.clear()
     fake_triton.requests.clear()
-    stub = sidecar.stub()
     metadata = (("x-request-id", "abc-1"),)
     for priority in (pb.PRIORITY_INTERACTIVE, pb.PRIORITY_BACKFILL):
         stub.Classify(pb.ClassifyRequest(texts=["cheap"], priority=priority), timeout=10, metadata=metadata)
@@ -184,26 +213,80 @@ def test_a_full_queue_in_triton_is_overload_and_opens_no_breaker(
     assert len(_ask(sidecar, texts=["gift"]).results) == 1
 
 
-def test_failures_in_a_row_open_the_breaker_which_closes_by_itself(
-    sidecar: SidecarProcess, fake_triton: FakeTriton
+def test_errors_that_every_address_answers_open_no_breaker(
+    paired: SidecarProcess, fake_triton: FakeTriton, other_triton: FakeTriton
 ) -> None:
-    def infer(request: Any, context: Any) -> Any:
-        context.abort(grpc.StatusCode.UNKNOWN, "out of memory")
+    """The texts may be at fault: with an open breaker, whoever halves a batch to find the one would never find it."""
 
-    stub = sidecar.stub()
-    with fake_triton.answering(infer):
-        wait_until(lambda: _code(sidecar), lambda code: code == grpc.StatusCode.UNAVAILABLE, 20, "the breaker to open")
-        backend = stub.GetModel(pb.GetModelRequest(), timeout=10).backends[0]
-        assert backend.breaker in (pb.BREAKER_STATE_OPEN, pb.BREAKER_STATE_HALF_OPEN)
-        assert "UNKNOWN" in backend.reason
-        assert "memory" not in backend.reason
+    def infer(request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.INTERNAL, "cannot read this")
+
+    with fake_triton.answering(infer), other_triton.answering(infer):
+        assert {_code(paired) for _ in range(10)} == {grpc.StatusCode.INTERNAL}
+        assert {_backend(paired, place).breaker for place in (0, 1)} == {pb.BREAKER_STATE_CLOSED}
+    _ask(paired, texts=["cheap"])
+
+
+def test_a_model_that_hangs_is_left_out_although_its_server_says_that_it_is_ready(
+    paired: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    """F19 a few calls pass their deadlines; then the other address answers all, also those that try this one again."""
+    request = pb.ClassifyRequest(texts=["cheap"])
+    stub = paired.stub()
+    with fake_triton.hang():
+        for _ in range(3):
+            error = stub.Classify.future(request, timeout=0.5).exception()
+            assert error is not None
+            assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        backend = wait_until(
+            lambda: _backend(paired), lambda one: one.breaker != pb.BREAKER_STATE_CLOSED, 20, "the breaker to open"
+        )
+        assert "did not answer in the time allowed" in backend.reason
+        before = len(fake_triton.requests)
+        wait_until(
+            lambda: stub.Classify(request, timeout=4) and len(fake_triton.requests),
+            lambda tried: tried > before,
+            30,
+            "it to be tried again, and the other to answer for it",
+        )
+        wait_until(
+            lambda: paired.metric("motive_breaker_state", address=fake_triton.address),
+            lambda state: state == 2,
+            20,
+            "the metric to say open",
+        )
     wait_until(
-        lambda: stub.Classify.future(pb.ClassifyRequest(texts=["x"]), timeout=20).exception(),
-        lambda error: error is None,
+        lambda: (stub.Classify(request, timeout=20), _backend(paired).breaker)[1],
+        lambda state: state == pb.BREAKER_STATE_CLOSED,
         30,
         "the breaker to close",
     )
-    assert stub.GetModel(pb.GetModelRequest(), timeout=10).backends[0].breaker == pb.BREAKER_STATE_CLOSED
+
+
+def test_an_address_whose_errors_another_one_does_not_have_is_left_out_until_it_is_right_again(
+    paired: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    """No call fails meanwhile."""
+
+    def infer(request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNKNOWN, "out of memory")
+
+    with fake_triton.answering(infer):
+        backend = wait_until(
+            lambda: (_ask(paired, texts=["cheap"]), _backend(paired))[1],
+            lambda one: one.breaker == pb.BREAKER_STATE_OPEN,
+            20,
+            "the breaker to open",
+        )
+        assert "UNKNOWN" in backend.reason
+        assert "memory" not in backend.reason
+    wait_until(
+        lambda: (_ask(paired, texts=["cheap"]), _backend(paired).breaker)[1],
+        lambda state: state == pb.BREAKER_STATE_CLOSED,
+        30,
+        "the breaker to close",
+    )
+    assert _backend(paired).reason == ""
 
 
 def test_a_model_that_triton_has_not_loaded_is_asked_for_and_used_once_it_is_there(
@@ -215,3 +298,14 @@ def test_a_model_that_triton_has_not_loaded_is_asked_for_and_used_once_it_is_the
     wait_until(lambda: fake_triton.loads, lambda loads: loads > 0, 60, "the model to be asked for")
     fake_triton.ready = True
     sidecar.wait_serving()
+
+
+def test_a_dead_triton_is_seen_in_the_metrics(sidecar: SidecarProcess, fake_triton: FakeTriton) -> None:
+    """The sidecar itself is up: that alone would alarm nobody."""
+
+    def shown() -> tuple[float, float]:
+        return sidecar.metric("motive_ready"), sidecar.metric("motive_backend_ready", address=fake_triton.address)
+
+    wait_until(shown, lambda both: both == (1, 1), 20, "it to be shown ready")
+    fake_triton.stop()
+    wait_until(shown, lambda both: both == (0, 0), 20, "it to be shown away")

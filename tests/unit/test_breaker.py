@@ -26,14 +26,12 @@ def breaker(clock: Clock) -> Breaker:
 
 def fail(breaker: Breaker, times: int = 1) -> None:
     for _ in range(times):
-        breaker.begin()
-        breaker.failure("away")
+        breaker.failure(breaker.begin(), "away")
 
 
 def test_failures_in_a_row_open_it_and_a_success_between_them_does_not(breaker: Breaker) -> None:
     fail(breaker, 2)
-    breaker.begin()
-    breaker.success()
+    breaker.answered(breaker.begin())
     fail(breaker, 2)
     assert (breaker.state, breaker.allows()) == (CLOSED, True)
     fail(breaker)
@@ -44,9 +42,9 @@ def test_after_a_pause_one_call_goes_through_and_closes_it(breaker: Breaker, clo
     fail(breaker, 3)
     clock.now = 1.0
     assert (breaker.state, breaker.allows()) == (HALF_OPEN, True)
-    breaker.begin()
+    trial = breaker.begin()
     assert not breaker.allows()
-    breaker.success()
+    breaker.answered(trial)
     assert (breaker.state, breaker.allows(), breaker.reason) == (CLOSED, True, "")
 
 
@@ -63,18 +61,57 @@ def test_each_failed_trial_doubles_the_pause_up_to_the_longest(breaker: Breaker,
 def test_a_trial_that_was_given_up_leaves_room_for_the_next(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.now = 1.0
-    breaker.begin()
-    breaker.abandoned()
+    breaker.given_up(breaker.begin(), "slow", allowed_s=60)
     assert breaker.allows()
 
 
 def test_late_failures_of_calls_begun_before_do_not_prolong_the_pause(breaker: Breaker, clock: Clock) -> None:
-    for _ in range(5):
-        breaker.begin()
-    for _ in range(5):
-        breaker.failure("away")
+    for attempt in [breaker.begin() for _ in range(5)]:
+        breaker.failure(attempt, "away")
     clock.now = 1.0
     assert breaker.state == HALF_OPEN
+
+
+@pytest.mark.parametrize("end", ["answered", "failure", "given_up"])
+def test_what_was_sent_before_it_opened_neither_ends_the_trial_nor_decides_it(
+    end: str, breaker: Breaker, clock: Clock
+) -> None:
+    old = breaker.begin()
+    fail(breaker, 3)
+    clock.now = 1.0
+    trial = breaker.begin()
+    {
+        "answered": lambda: breaker.answered(old),
+        "failure": lambda: breaker.failure(old, "late"),
+        "given_up": lambda: breaker.given_up(old, "late", allowed_s=1.0),
+    }[end]()
+    assert (breaker.state, breaker.allows()) == (HALF_OPEN, False)
+    breaker.answered(trial)
+    assert breaker.state == CLOSED
+
+
+def test_calls_that_waited_all_their_time_in_vain_open_it(breaker: Breaker, clock: Clock) -> None:
+    """Whether the caller cancelled a little before its deadline, by its own clock, or at it."""
+    for allowed_s in (5.0, 1.0, 0.3):
+        attempt = breaker.begin()
+        clock.now += 0.98 * allowed_s
+        breaker.given_up(attempt, "no answer", allowed_s)
+    assert (breaker.state, breaker.reason) == (OPEN, "no answer")
+
+
+def test_calls_given_up_early_or_with_little_time_or_while_others_are_answered_say_nothing(
+    breaker: Breaker, clock: Clock
+) -> None:
+    for _ in range(5):
+        early, short = breaker.begin(), breaker.begin()
+        clock.now += 0.05
+        breaker.given_up(early, "left", allowed_s=5.0)
+        breaker.given_up(short, "left", allowed_s=0.05)
+        slow, quick = breaker.begin(), breaker.begin()
+        clock.now += 1.0
+        breaker.answered(quick)
+        breaker.given_up(slow, "overload", allowed_s=1.0)
+    assert (breaker.state, breaker.reason) == (CLOSED, "")
 
 
 def test_an_answered_probe_ends_the_pause(breaker: Breaker) -> None:

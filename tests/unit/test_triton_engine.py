@@ -1,6 +1,7 @@
 """The Triton engine's own edges, with nobody at the other end."""
 
 import asyncio
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -13,6 +14,8 @@ from sidecar.engines.triton import TritonEngine
 from sidecar.engines.triton_endpoint import ServedModel, TritonEndpoint
 from sidecar.errors import UnavailableError
 from sidecar.repository import open_repository
+from sidecar.tls import CertificateFiles
+from tests.fixtures.certificates import Authority
 
 NOWHERE = "127.0.0.1:9"
 
@@ -53,6 +56,28 @@ async def test_a_connection_that_is_given_up_refuses_its_batch_and_cancels_nobod
         with pytest.raises(UnavailableError, match="was given up"):
             await asked
         await endpoint.close()
+
+
+async def test_a_half_finished_rotation_leaves_the_connection_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F25 new files come one after the other; until they fit together, batches go on with the old ones."""
+    authority = Authority(tmp_path, "authority")
+    old, new = authority.issue("old"), authority.issue("new")
+    live = CertificateFiles(str(tmp_path / "live.pem"), str(tmp_path / "live.key"), old.ca)
+    shutil.copyfile(old.cert, live.cert)
+    shutil.copyfile(old.key, live.key)
+    endpoint = TritonEndpoint(NOWHERE, ServedModel("motive", 7, ""), live, Breaker())
+    before = endpoint._open()
+    for half_written in (lambda: shutil.copyfile(new.cert, live.cert), Path(live.key).unlink):
+        half_written()
+        endpoint._rotate()
+        assert endpoint._open() is before
+    assert [record.message.startswith("the new certificate") for record in caplog.records] == [True]
+    shutil.copyfile(new.key, live.key)
+    endpoint._rotate()
+    assert endpoint._open() is not before
+    await endpoint.close()
 
 
 async def test_it_sends_more_batches_at_once_the_more_servers_there_are(tiny_repository: Path) -> None:
