@@ -1,15 +1,17 @@
 """Joins the token windows of concurrent calls into batches of near-equal length.
 
 There is no waiting for a batch to fill: while the engine computes one batch, what arrives gathers for the next, so a
-single text is never held back and a busy engine always gets full batches. Interactive windows go before backfill.
+single text is never held back and a busy engine always gets full batches. Interactive windows go first, then the many
+variants of a text that is explained, then backfill.
+
+A batch that the engine answers with an error is halved between its calls until the call at fault stands alone.
 """
 
 import asyncio
-import itertools
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ from sidecar.errors import DeadlineError, InternalError, MotiveError
 BUCKETS = (8, *range(12, 65, 4), *range(72, 129, 8), *range(144, 257, 16), *range(288, 513, 32))
 """Lengths, in tokens, that windows are sorted by: a batch is of one bucket, so that little of it is padding."""
 
-INTERACTIVE, BACKFILL = 0, 1
+INTERACTIVE, EXPLAIN, BACKFILL = 0, 1, 2
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class Job:
         self.request_id = request_id.current.get()
         self.logits: NDArray[np.float32] | None = None
         self.left = len(windows)
+        self.first = 0
+        """Place of the first window in the order of arrival; the others follow."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def accept(self, positions: Sequence[int], rows: NDArray[np.float32]) -> None:
@@ -55,8 +59,8 @@ class Job:
             self.done.set_exception(error)
 
 
-Entry = tuple[int, Job, int]
-"""Order of arrival, the job, and the window's position in it."""
+Entry = tuple[Job, int]
+"""The job, and the window's position in it."""
 
 
 class Batcher:
@@ -72,9 +76,11 @@ class Batcher:
         self._engine = engine
         self._batch_tokens = batch_tokens
         self._on_batch = on_batch or (lambda rows, tokens: None)
-        self._waiting: tuple[dict[int, deque[Entry]], ...] = ({}, {})
-        self._order = itertools.count()
+        self._waiting: tuple[dict[int, OrderedDict[int, Entry]], ...] = ({}, {}, {})
+        """By priority and bucket, in the order of arrival."""
+        self._arrivals = 0
         self._arrived = asyncio.Event()
+        self._slots = asyncio.Semaphore(engine.parallel)
         self._feeders: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -92,88 +98,121 @@ class Batcher:
     ) -> NDArray[np.float32]:
         """windows: vectors of token ids -> logits [windows, outputs]; `deadline` is in time.monotonic() seconds."""
         job = Job(windows, priority, deadline)
-        waiting = self._waiting[priority]
-        for position, window in enumerate(windows):
-            waiting.setdefault(bucket(len(window)), deque()).append((next(self._order), job, position))
-        self._arrived.set()
         try:
             timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
             async with asyncio.timeout(timeout):
+                if len(windows) == 1 and not self._arrived.is_set() and not self._slots.locked():
+                    # Nobody waits and the engine is idle: the way through a feeder would only take time.
+                    async with self._slots:
+                        await self._compute([(job, 0)], bucket(len(windows[0])), in_person=True)
+                else:
+                    self._queue(job)
                 await job.done
         except TimeoutError:
             raise DeadlineError("the deadline passed before the model answered") from None
         finally:
+            if job.left:
+                self._forget(job)
             job.done.cancel()
         assert job.logits is not None
         return job.logits
 
+    def _queue(self, job: Job) -> None:
+        job.first = self._arrivals
+        self._arrivals += len(job.windows)
+        waiting = self._waiting[job.priority]
+        for position, window in enumerate(job.windows):
+            waiting.setdefault(bucket(len(window)), OrderedDict())[job.first + position] = (job, position)
+        self._arrived.set()
+
+    def _forget(self, job: Job) -> None:
+        """Drops what still waits of a job that nobody waits for: it may stand behind others for very long."""
+        waiting = self._waiting[job.priority]
+        for position, window in enumerate(job.windows):
+            if (entries := waiting.get(bucket(len(window)))) and entries.get(job.first + position) == (job, position):
+                del entries[job.first + position]
+
     async def _feed(self) -> None:
         while True:
             await self._arrived.wait()
-            batch, length = self._next_batch()
-            if batch:
-                await self._compute(batch, length)
-            elif length == 0:
-                self._arrived.clear()
+            async with self._slots:
+                batch, length = self._next_batch()
+                if batch:
+                    await self._compute(batch, length)
+                elif length == 0:
+                    self._arrived.clear()
 
     def _next_batch(self) -> tuple[list[Entry], int]:
         """The next entries of the bucket that has waited longest, and the length to pad them to.
 
-        Interactive entries choose the bucket and go first; backfill fills what room is left.
+        The first priority that waits chooses the bucket and goes first; lower ones fill what room is left.
         """
         for waiting in self._waiting:
-            heads = [(entries[0][0], length) for length, entries in waiting.items() if entries]
+            heads = [(next(iter(entries)), length) for length, entries in waiting.items() if entries]
             if not heads:
                 continue
             length = min(heads)[1]
             most = max(1, min(self._batch_tokens // length, limits.BATCH_ROWS))
             batch: list[Entry] = []
             for source in self._waiting:
-                entries = source.get(length, deque())
+                entries = source.get(length, OrderedDict())
                 while entries and len(batch) < most:
-                    entry = entries.popleft()
-                    if not entry[1].done.done():
+                    _, entry = entries.popitem(last=False)
+                    if not entry[0].done.done():
                         batch.append(entry)
             return batch, length
         return [], 0
 
-    async def _compute(self, batch: list[Entry], length: int) -> None:
+    async def _compute(self, batch: list[Entry], length: int, *, in_person: bool = False) -> None:
+        """Accepts for the batch's jobs what the engine says, or refuses them; `in_person`: in the only caller's task.
+
+        Never raises anything but its own cancellation: a feeder that ended would leave every later call hanging.
+        """
         if self._engine.any_length:
-            length = max(len(job.windows[position]) for _, job, position in batch)
+            length = max(len(job.windows[position]) for job, position in batch)
         ids = np.full((len(batch), length), self._engine.repository.manifest.tokens.pad_id, dtype=np.int64)
         mask = np.zeros((len(batch), length), dtype=np.int64)
-        for row, (_, job, position) in enumerate(batch):
+        jobs: dict[Job, list[int]] = {}
+        for row, (job, position) in enumerate(batch):
             window = job.windows[position]
             ids[row, : len(window)] = window
             mask[row, : len(window)] = 1
-        jobs: dict[int, tuple[Job, list[int], list[int]]] = {}
-        for row, (_, job, position) in enumerate(batch):
-            _, rows, positions = jobs.setdefault(id(job), (job, [], []))
-            rows.append(row)
-            positions.append(position)
+            jobs.setdefault(job, []).append(row)
         self._on_batch(len(batch), length)
         try:
-            logits = await self._infer(ids, mask, [job for job, _, _ in jobs.values()])
-            for job, rows, positions in jobs.values():
-                job.accept(positions, logits[rows])
+            logits = await self._infer(ids, mask, list(jobs), in_person)
+            for job, rows in jobs.items():
+                job.accept([batch[row][1] for row in rows], logits[rows])
+            return
+        except InternalError as error:
+            fault: MotiveError = error
         except MotiveError as error:
-            _refuse(jobs.values(), error)
-        # Whatever else goes wrong is this batch's alone: a feeder that ended would leave every later call hanging.
+            for job in jobs:
+                job.refuse(error)
+            return
         except Exception as error:
-            requests = request_id.of_batch(job.request_id for job, _, _ in jobs.values())
+            requests = request_id.of_batch(job.request_id for job in jobs)
             log.error("the batch of requests %s failed: %s", requests, type(error).__name__)
-            _refuse(jobs.values(), InternalError(f"the batch failed: {type(error).__name__}"))
+            fault = InternalError(f"the batch failed: {type(error).__name__}")
+        waiting = [job for job in jobs if not job.done.done()]
+        if len(waiting) == 1:
+            waiting[0].refuse(fault)
+        for half in (waiting[: len(waiting) // 2], waiting[len(waiting) // 2 :]):
+            if part := [entry for entry in batch if entry[0] in half and len(waiting) > 1]:
+                await self._compute(part, length)
 
-    async def _infer(self, ids: NDArray[np.int64], mask: NDArray[np.int64], jobs: Sequence[Job]) -> NDArray[np.float32]:
+    async def _infer(
+        self, ids: NDArray[np.int64], mask: NDArray[np.int64], jobs: Sequence[Job], in_person: bool
+    ) -> NDArray[np.float32]:
         """Calls the engine with the latest of the jobs' deadlines, and gives up when every caller has."""
         deadlines = [job.deadline for job in jobs]
         latest = None if None in deadlines else max(deadline for deadline in deadlines if deadline is not None)
         timeout = None if latest is None else max(0.001, latest - time.monotonic())
         priority = min(job.priority for job in jobs)
         request_id.current.set(request_id.of_batch(job.request_id for job in jobs))
+        if in_person or not self._engine.cancellable:
+            return await self._engine.infer(ids, mask, timeout_s=timeout, priority=priority)
         call = asyncio.ensure_future(self._engine.infer(ids, mask, timeout_s=timeout, priority=priority))
-        if not self._engine.cancellable:
-            return await call
         waiting = len(jobs)
 
         def one_has_gone(_: asyncio.Future[None]) -> None:
@@ -194,11 +233,6 @@ class Batcher:
         finally:
             for job in jobs:
                 job.done.remove_done_callback(one_has_gone)
-
-
-def _refuse(jobs: Iterable[tuple[Job, list[int], list[int]]], error: MotiveError) -> None:
-    for job, _, _ in jobs:
-        job.refuse(error)
 
 
 def bucket(length: int) -> int:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import tokenizers
 from numpy.typing import NDArray
 from tokenizers import Encoding
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
+from sidecar.errors import ConfigError
 from sidecar.repository import Repository
 from sidecar.repository.evidence import Piece, pieces_at
 
@@ -15,8 +17,16 @@ class Tokenizer:
     """Cuts texts into windows of at most `window` tokens, special tokens included; longer texts get several."""
 
     def __init__(self, repository: Repository) -> None:
+        """Raises ConfigError where tokenizer.json is none."""
         self._tokens = repository.manifest.tokens
-        self._tokenizer = HuggingFaceTokenizer.from_file(str(repository.path / "tokenizer.json"))
+        path = repository.path / "tokenizer.json"
+        try:
+            self._tokenizer = HuggingFaceTokenizer.from_file(str(path))
+        # The library raises plain Exceptions.
+        except Exception as error:
+            raise ConfigError(
+                f"{path} cannot be read by tokenizers {tokenizers.__version__}: {error}", "Export the model again."
+            ) from None
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
@@ -31,6 +41,17 @@ class Tokenizer:
         """Returns the characters that each token of `text` stands for, special tokens and the prefix left out."""
         encoding = self._tokenizer.encode(self._tokens.prefix + text, add_special_tokens=False)
         return pieces_at(encoding.offsets, len(self._tokens.prefix))
+
+    def passages(self, text: str) -> list[tuple[int, int]]:
+        """Returns the parts of `text`, text[start:stop], that fit a window each when read alone; one if `text` does."""
+        pieces = self.pieces(text)
+        prefix = len(self._tokenizer.encode(self._tokens.prefix, add_special_tokens=False).ids)
+        room = self._tokens.window - self._special - prefix
+        if len(pieces) <= room:
+            return [(0, len(text))]
+        stride = min(self._tokens.stride, room)
+        starts = range(0, len(pieces) - room + stride, stride)
+        return [(pieces[start].start, pieces[min(start + room, len(pieces)) - 1].stop) for start in starts]
 
     def _cut(self, encoding: Encoding) -> list[NDArray[np.int64]]:
         ids = np.asarray(encoding.ids, dtype=np.int64)

@@ -42,7 +42,8 @@ def classify(plpy: Any, texts: list[str | None], every: bool, address: Address, 
             running.popleft()
             model = _same_model(model, response)
             results = _results(response, len(positions))
-            _raise_text_error(positions, results)
+            for position, result in zip(positions, results, strict=True):
+                raise_text_error(result, position + 1)
             if every:
                 return _every(results[0], *model)
             for position, result in zip(positions, results, strict=True):
@@ -111,12 +112,12 @@ def _results(response: Any, expected: int) -> Any:
     return response.results
 
 
-def _raise_text_error(positions: Positions, results: Any) -> None:
-    for position, result in zip(positions, results, strict=True):
-        if result.HasField("error"):
-            message = " ".join(result.error.message.replace("\0", "").split())[:300]
-            raised = InternalError if result.error.reason == TEXT_ERROR_REASON_NOT_FINITE else InputError
-            raise raised(message or "the sidecar could not classify the text", position=position + 1)
+def raise_text_error(result: Any, position: int = 0) -> None:
+    """Raises InputError or InternalError where the sidecar could not classify this text alone."""
+    if result.HasField("error"):
+        message = " ".join(result.error.message.replace("\0", "").split())[:300]
+        raised = InternalError if result.error.reason == TEXT_ERROR_REASON_NOT_FINITE else InputError
+        raise raised(message or "the sidecar could not classify the text", position=position)
 
 
 def _every(result: Any, model: str, taxonomy_digest: bytes) -> Answer:

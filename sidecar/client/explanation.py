@@ -4,7 +4,7 @@ from typing import Any
 
 from sidecar.client.answers import Answer, checked_code, checked_number, checked_taxonomy_digest, model_version
 from sidecar.client.channel import Address, call
-from sidecar.client.classification import byte_size
+from sidecar.client.classification import byte_size, raise_text_error
 from sidecar.errors import InternalError
 from sidecar.pb.motive_pb2 import ExplainRequest
 from sidecar.redact import redact
@@ -15,6 +15,7 @@ def explain(plpy: Any, text: str, address: Address, seconds: float) -> Answer:
     byte_size(text)
     hidden, count = redact(text)
     response = call(plpy, address, "Explain", ExplainRequest(text=hidden, redacted=True, redactions=count), seconds)
+    raise_text_error(response.result)
     for span in response.evidence:
         if not 0 <= span.start < span.stop <= len(text):
             raise InternalError(f"the sidecar named characters {span.start} to {span.stop} of {len(text)}")

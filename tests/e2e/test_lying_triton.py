@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import psycopg
 import pytest
@@ -108,6 +109,30 @@ def test_a_text_without_finite_numbers_is_retired_with_that_reason_and_the_other
             drain(session, sidecar)
     assert value(session, "select motive from texts where id = 6") is None
     assert "finite" in value(session, "select reason from motive.failures")
+    assert value(session, "select count(*) from texts where motive = 'unknown'") == 5
+    check_invariants(session)
+
+
+def test_a_text_that_triton_answers_with_an_error_is_retired_and_the_others_are_annotated(
+    session: Connection, sidecar: SidecarProcess, fake_triton: FakeTriton
+) -> None:
+    """Nobody takes the server for broken, or the rows would be given back for ever."""
+    from tokenizers import Tokenizer
+
+    poison = Tokenizer.from_file(str(_repository(sidecar) / "tokenizer.json")).token_to_id("gift")
+
+    def infer(request: Any, context: Any) -> Any:
+        if (np.frombuffer(request.raw_input_contents[0], dtype=np.int64) == poison).any():
+            context.abort(grpc.StatusCode.INTERNAL, "cannot read this")
+        return fake_triton.answer(request)
+
+    session.execute("insert into texts values (6, 'a gift')")
+    with fake_triton.answering(infer):
+        for _ in range(3):
+            drain(session, sidecar)
+        assert answered(session), "a direct call of another text"
+    assert value(session, "select motive from texts where id = 6") is None
+    assert value(session, "select count(*) from motive.failures") == 1
     assert value(session, "select count(*) from texts where motive = 'unknown'") == 5
     check_invariants(session)
 

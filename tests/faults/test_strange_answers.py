@@ -232,6 +232,21 @@ def test_a_text_that_the_sidecar_cannot_read_is_named(connection: Connection, fa
             connection.execute("select motive.classify_rows('values (''k1'', ''a''), (''k2'', ''poison'')')")
 
 
+def test_a_text_that_cannot_be_explained_is_an_error_and_not_a_text_without_evidence(
+    connection: Connection, fake_sidecar: FakeSidecar
+) -> None:
+    """F27, F58: as a direct call of classify_motive would be."""
+
+    def explain(_: pb.ExplainRequest) -> pb.ExplainResponse:
+        error = pb.TextError(reason=pb.TEXT_ERROR_REASON_NOT_FINITE, message="the model gave NaN")
+        return pb.ExplainResponse(result=pb.Classification(error=error), model=model_version())
+
+    fake_sidecar.explain = explain
+    error = refused(connection, "select * from explain_motive('cheap')")
+    assert error.sqlstate == "XX000"
+    assert "the model gave NaN" in str(error)
+
+
 @pytest.mark.parametrize(("start", "stop"), [(0, 0), (3, 2), (0, 6), (4_000_000_000, 4_000_000_001)])
 def test_evidence_outside_the_text_is_refused(
     start: int, stop: int, connection: Connection, fake_sidecar: FakeSidecar

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sidecar import request_id
-from sidecar.batching import BACKFILL, BUCKETS, INTERACTIVE, Batcher, bucket
+from sidecar.batching import BACKFILL, BUCKETS, EXPLAIN, INTERACTIVE, Batcher, bucket
 from sidecar.engines import Backend
 from sidecar.errors import DeadlineError, InternalError, UnavailableError
 from sidecar.repository import Repository, open_repository
@@ -148,6 +148,22 @@ async def test_interactive_windows_go_before_backfill_and_backfill_fills_the_roo
     assert engine.priorities == [INTERACTIVE, INTERACTIVE, BACKFILL]
 
 
+async def test_variants_of_an_explained_text_wait_for_texts_to_classify_and_go_before_backfill(
+    repository: Repository,
+) -> None:
+    engine = ScriptedEngine(repository)
+    engine.gate.clear()
+    async with running(engine, batch_tokens=16) as batcher:
+        tasks = [asyncio.create_task(batcher.infer([window(0)]))]
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        for priority, firsts in ((BACKFILL, (31, 32)), (EXPLAIN, (21, 22)), (INTERACTIVE, (11, 12))):
+            tasks.append(asyncio.create_task(batcher.infer([window(i) for i in firsts], priority=priority)))
+            await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(*tasks)
+    assert engine.first_tokens == [[0], [11, 12], [21, 22], [31, 32]]
+
+
 async def test_a_batch_never_holds_more_tokens_or_rows_than_allowed(repository: Repository) -> None:
     engine = ScriptedEngine(repository)
     async with running(engine, batch_tokens=1_000_000) as batcher:
@@ -167,6 +183,70 @@ async def test_a_failed_batch_fails_its_callers_and_no_later_one(repository: Rep
             await batcher.infer([window(1)])
         engine.act = lambda logits: logits
         assert (await batcher.infer([window(3)])).tolist() == [[3.0]]
+
+
+async def test_a_call_that_the_engine_cannot_answer_fails_alone(repository: Repository) -> None:
+    """Strangers whose windows shared its batch are answered, after few further batches."""
+    engine = ScriptedEngine(repository)
+    engine.gate.clear()
+
+    def act(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        if 13 in logits:
+            raise InternalError("cannot read 13")
+        return logits
+
+    engine.act = act
+    async with running(engine) as batcher:
+        head = asyncio.create_task(batcher.infer([window(0)]))
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        rest = [asyncio.create_task(batcher.infer([window(i), window(i)])) for i in range(1, 33)]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        answers = await asyncio.gather(head, *rest, return_exceptions=True)
+    assert isinstance(answers.pop(13), InternalError)
+    assert all(isinstance(answer, np.ndarray) for answer in answers)
+    assert len(engine.batches) <= 2 + 2 * 5
+
+
+async def test_nothing_is_kept_of_callers_that_have_left(repository: Repository) -> None:
+    """Behind others they might wait for ever, and more with every caller."""
+    engine = ScriptedEngine(repository)
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        head = asyncio.create_task(batcher.infer([window(0)]))
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        for priority in (INTERACTIVE, EXPLAIN, BACKFILL):
+            stays = asyncio.create_task(batcher.infer([window(1)], priority=priority))
+            leaves = asyncio.create_task(batcher.infer([window(2), window(3, 40)], priority=priority))
+            await asyncio.sleep(0)
+            leaves.cancel()
+            await asyncio.gather(leaves, return_exceptions=True)
+            assert [len(entries) for entries in batcher._waiting[priority].values()] == [1, 0]
+            stays.cancel()
+        engine.gate.set()
+        await head
+
+
+async def test_a_lone_call_of_an_idle_engine_does_not_wait_for_a_feeder(repository: Repository) -> None:
+    """It counts as one of the batches computed at once, and those that come meanwhile follow it."""
+    engine = ScriptedEngine(repository)
+    batcher = Batcher(engine)
+    assert (await batcher.infer([window(7)])).tolist() == [[7.0]], "nobody feeds"
+    engine.gate.clear()
+    async with running(engine) as batcher:
+        alone = asyncio.create_task(batcher.infer([window(0)]))
+        await asyncio.sleep(0)
+        rest = [asyncio.create_task(batcher.infer([window(i)])) for i in (1, 2)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert engine.first_tokens[1:] == [[0]]
+        with pytest.raises(DeadlineError):
+            await batcher.infer([window(3)], deadline=time.monotonic())
+        alone.cancel()
+        await _until(lambda: len(engine.batches) == 3, "the two that waited")
+        engine.gate.set()
+        await asyncio.gather(*rest)
+    assert engine.first_tokens[1:] == [[0], [1, 2]]
 
 
 async def test_a_deadline_ends_the_wait_and_what_was_queued_is_dropped(repository: Repository) -> None:

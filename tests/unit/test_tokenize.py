@@ -50,6 +50,18 @@ def test_a_text_that_fits_is_one_window_whatever_the_file_says_of_truncation(fol
     assert window.dtype == np.int64
 
 
+@pytest.mark.parametrize("count", [1, 8, 9, 23, WORDS])
+def test_a_text_falls_into_passages_that_each_fit_a_window_and_together_hold_every_word(
+    count: int, folder: Path
+) -> None:
+    reader = tokenizer(folder, window=12, stride=6, prefix="w1 w2 ")
+    text = words(count)
+    passages = [text[start:stop] for start, stop in reader.passages(text)]
+    assert [len(windows) for windows in reader.windows(passages)] == [1] * len(passages)
+    assert set(" ".join(passages).split()) == set(text.split())
+    assert len(passages) == 1 or count > 8
+
+
 def test_empty_text_is_one_window_of_the_special_tokens(folder: Path) -> None:
     ((window,),) = tokenizer(folder).windows([""])
     assert window.tolist() == [START, END]
