@@ -3,8 +3,10 @@
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 
 import numpy as np
 import onnxruntime
@@ -19,7 +21,10 @@ LONE_TOKENS = 32
 batch is held up, and the way to another thread and back would add a tenth to a third to them."""
 
 LONE_S = 0.03
-"""Seconds of processor time after which a model is no such one: calls that come meanwhile could not even be refused."""
+"""Seconds of processor time above which a model is no such one: calls that come meanwhile could not even be refused."""
+
+LONE_RUNS = 5
+"""The last so many lone windows say by their median how long one takes: one slow one may be the machine's doing."""
 
 YIELD = 5
 """Steps of niceness by which batches give way to what answers callers: on cores that are all computing, half the calls
@@ -40,7 +45,7 @@ class OnnxEngine:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnx", initializer=os.nice, initargs=(YIELD,))
         # Opened there, so that the threads which ONNX Runtime starts are as polite as this one.
         self._session = self._thread.submit(open_session, repository, threads).result()
-        self._quick = True
+        self._lone: deque[float] = deque(maxlen=LONE_RUNS)
 
     async def infer(
         self,
@@ -51,13 +56,18 @@ class OnnxEngine:
         priority: int = 0,
     ) -> NDArray[np.float32]:
         """input_ids, attention_mask [batch, tokens] -> logits [batch, outputs]; a begun batch always ends."""
-        if self._quick and input_ids.shape[0] == 1 and input_ids.shape[1] <= LONE_TOKENS:
+        lone = input_ids.shape[0] == 1 and input_ids.shape[1] <= LONE_TOKENS
+        if lone and (not self._lone or median(self._lone) < LONE_S):
             await asyncio.sleep(0)  # whoever has just come is heard first
-            started = time.thread_time()
-            logits = self.run(input_ids, attention_mask)
-            self._quick = time.thread_time() - started < LONE_S
-            return logits
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.run, input_ids, attention_mask)
+            return self._run_lone(input_ids, attention_mask)
+        run = self._run_lone if lone else self.run
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run, input_ids, attention_mask)
+
+    def _run_lone(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        started = time.thread_time()
+        logits = self.run(input_ids, attention_mask)
+        self._lone.append(time.thread_time() - started)
+        return logits
 
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """`infer`, in the calling thread."""
@@ -67,7 +77,12 @@ class OnnxEngine:
         # ONNX Runtime raises its own classes, which share no base of its own.
         except Exception as error:
             raise InternalError(f"ONNX Runtime could not run the model: {type(error).__name__}") from error
-        result: NDArray[np.float32] = logits
+        if logits.dtype.kind != "f" or logits.shape != (len(input_ids), self.repository.calibration.outputs):
+            raise InternalError(
+                f"the model answered logits {logits.dtype.kind}{list(logits.shape)},"
+                f" not f{[len(input_ids), self.repository.calibration.outputs]}"
+            )
+        result: NDArray[np.float32] = logits.astype(np.float32, copy=False)
         return result
 
     async def ready(self) -> bool:
