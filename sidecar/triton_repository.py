@@ -20,7 +20,11 @@ from sidecar.engines.triton_endpoint import ONNX_PARAMETER
 from sidecar.releases import publish
 from sidecar.repository import Repository
 
+CONFIG: Final = "config.pbtxt"
 BACKENDS: Final = ("cpu", "cuda", "tensorrt", "python")
+GPU_BATCH_TOKENS: Final = 8_192
+"""Tokens in one batch of a sidecar whose Triton has a GPU (MOTIVE_BATCH_TOKENS of compose): what is warmed up and tuned
+for. Processors get the default, limits.BATCH_TOKENS."""
 TEMPLATES: Final = Path(__file__).parent / "deploy" / "triton"
 
 
@@ -29,33 +33,42 @@ def config_text(repository: Repository, backend: str, name: str) -> str:
     manifest = repository.manifest
     head = Template((TEMPLATES / "model.pbtxt").read_text(encoding="utf-8"))
     tail = Template((TEMPLATES / f"{backend}.pbtxt").read_text(encoding="utf-8"))
+    window, middle = manifest.tokens.window, max(8, manifest.tokens.window // 4)
+    tokens = GPU_BATCH_TOKENS if backend in ("cuda", "tensorrt") else limits.BATCH_TOKENS
     values = {
         "name": name,
         "outputs": repository.calibration.outputs,
         "rows": limits.BATCH_ROWS,
         "parameter": ONNX_PARAMETER,
         "onnx_sha256": manifest.files["1/model.onnx"],
-        "window": manifest.tokens.window,
-        "middle": max(8, manifest.tokens.window // 4),
-        "middle_rows": max(1, limits.BATCH_TOKENS // max(8, manifest.tokens.window // 4)),
-        "window_rows": max(1, limits.BATCH_TOKENS // manifest.tokens.window),
+        "window": window,
+        "middle": middle,
+        "middle_rows": min(limits.BATCH_ROWS, max(1, tokens // middle)),
+        "window_rows": min(limits.BATCH_ROWS, max(1, tokens // window)),
     }
     return head.substitute(values) + tail.substitute(values)
 
 
 def write_triton_model(repository: Repository, triton_directory: Path, backend: str, name: str) -> Path:
-    """Makes `triton_directory`/`name` in one step, unless it is there; returns it. Triton never sees a part of it."""
+    """Makes `triton_directory`/`name` in one step; returns it. Triton never sees a part of it.
+
+    One that is there stays, unless it is for another backend: then it is made anew, and a Triton that has loaded the
+    old one goes on with that until it is told to load it again, or restarted.
+    """
+    home, config = triton_directory / name, config_text(repository, backend, name)
 
     def fill(draft: Path) -> None:
-        (draft / "config.pbtxt").write_text(config_text(repository, backend, name), encoding="utf-8")
+        (draft / CONFIG).write_text(config, encoding="utf-8")
         version = draft / "1"
         version.mkdir()
         link_or_copy(repository.onnx_path, version / "model.onnx")
         if backend == "python":
             shutil.copyfile(TEMPLATES / "model.py", version / "model.py")
 
-    publish(triton_directory / name, fill)
-    return triton_directory / name
+    if not publish(home, fill) and (home / CONFIG).read_text(encoding="utf-8") != config:
+        shutil.rmtree(home)
+        publish(home, fill)
+    return home
 
 
 def link_or_copy(source: Path, target: Path) -> None:

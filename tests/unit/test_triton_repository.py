@@ -1,5 +1,6 @@
 """Triton's config for each backend: read by Triton's own definition, and in step with what the sidecar sends."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from sidecar.batching import BUCKETS
 from sidecar.engines.triton_endpoint import ONNX_PARAMETER
 from sidecar.engines.url import parse_engine
 from sidecar.errors import ConfigError
-from sidecar.repository import Repository, open_repository
-from sidecar.triton_repository import BACKENDS, TEMPLATES, config_text, write_triton_model
+from sidecar.repository import Repository, Tokens, open_repository
+from sidecar.triton_repository import BACKENDS, GPU_BATCH_TOKENS, TEMPLATES, config_text, write_triton_model
+from tests.fixtures.sidecar_process import ROOT
 
 
 @pytest.fixture
@@ -74,7 +76,36 @@ def test_each_backend_runs_where_it_says(backend: str, name: str, kind: int, rep
     assert config.backend == name
     assert [group.kind for group in config.instance_group] == [kind]
     accelerators = [one.name for one in config.optimization.execution_accelerators.gpu_execution_accelerator]
-    assert accelerators == {"cuda": ["cuda"], "tensorrt": ["tensorrt"]}.get(backend, [])
+    assert accelerators == {"tensorrt": ["tensorrt"]}.get(backend, [])
+
+
+def test_cudas_options_stand_where_the_backend_reads_them(repository: Repository) -> None:
+    """With any parameter of the model, it overwrites those of an accelerator by these or by its defaults."""
+    parameters = parsed(repository, "cuda").parameters
+    assert {key: one.string_value for key, one in parameters.items() if key != ONNX_PARAMETER} == {
+        "cudnn_conv_algo_search": "2",
+        "arena_extend_strategy": "1",
+        "gpu_mem_limit": str(2 << 30),
+    }
+
+
+def test_gpus_are_warmed_up_for_the_batches_that_compose_sends_them(
+    tiny_repository: Path,
+) -> None:
+    settings = dict(
+        line.split("=", 1) for line in (ROOT / ".env").read_text("utf-8").splitlines() if line[:1].isalpha()
+    )
+    assert settings["COMPOSE_PROFILES"] == "gpu"
+    assert int(settings["MOTIVE_BATCH_TOKENS"]) == GPU_BATCH_TOKENS
+    repository = open_repository(tiny_repository)
+    wide = replace(repository, manifest=replace(repository.manifest, tokens=Tokens(window=256, stride=192)))
+    full = {backend: parsed(wide, backend).model_warmup[-1].batch_size * 256 for backend in BACKENDS}
+    assert full == {
+        "cpu": limits.BATCH_TOKENS,
+        "python": limits.BATCH_TOKENS,
+        "cuda": GPU_BATCH_TOKENS,
+        "tensorrt": GPU_BATCH_TOKENS,
+    }
 
 
 def test_tensorrts_profiles_cover_every_shape_that_the_sidecar_sends(repository: Repository) -> None:
@@ -112,6 +143,14 @@ def test_a_model_for_triton_is_whole_and_takes_no_second_copy_of_the_weights(
     assert files == {"config.pbtxt", "1/model.onnx", "1/model.py"}
     assert (written / "1" / "model.onnx").read_bytes() == repository.onnx_path.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["motive-1"]
+
+
+def test_the_same_model_released_for_another_backend_gets_that_backends_config(
+    repository: Repository, tmp_path: Path
+) -> None:
+    for backend in ("cuda", "tensorrt", "tensorrt"):
+        written = write_triton_model(repository, tmp_path, backend, "motive-1")
+        assert (written / "config.pbtxt").read_text() == config_text(repository, backend, "motive-1")
 
 
 @pytest.mark.parametrize(
