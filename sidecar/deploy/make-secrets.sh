@@ -12,6 +12,9 @@ make worker_password
 make grafana_password
 [ -s secrets/worker_dsn ] || printf 'host=postgres dbname=motive user=motive_worker password=%s application_name=pg_motive' \
     "$(cat secrets/worker_password)" > secrets/worker_dsn
+# The owner's connection, as libpq reads it (PGSERVICEFILE): a password in a variable would be seen by docker inspect.
+[ -s secrets/owner_service ] || printf '[owner]\nhost=postgres\ndbname=motive\nuser=postgres\npassword=%s\n' \
+    "$(cat secrets/postgres_password)" > secrets/owner_service
 # Each container reads its own under another user; the directory itself is closed to others.
 chmod 444 secrets/*
 echo "secrets/ holds $(find secrets -type f | wc -l) files; Grafana's user is admin, its password in secrets/grafana_password"

@@ -144,11 +144,12 @@ def _overload(console: Console) -> None:
     for column in ("callers", "admitted", "p50", "p99", "refused", "p50 of a refusal", "p99 of a refusal"):
         table.add_column(column, justify="right")
     for callers, outcome in ((CALLERS, once), (3 * CALLERS, thrice)):
-        good, bad = Timing(outcome.admitted), Timing(outcome.refused or [float("nan")])
+        good, bad = Timing(outcome.admitted), Timing(outcome.refused) if outcome.refused else None
         table.add_row(
             str(callers),
             str(len(outcome.admitted)),
-            *(f"{good.p50:.0f}", f"{good.p99:.0f}", str(len(outcome.refused)), f"{bad.p50:.1f}", f"{bad.p99:.1f}"),
+            *(f"{good.p50:.0f}", f"{good.p99:.0f}", str(len(outcome.refused))),
+            *((f"{bad.p50:.1f}", f"{bad.p99:.1f}") if bad else ("–", "–")),
         )
     console.print(table)
     ratio = Timing(thrice.admitted).p99 / Timing(once.admitted).p99

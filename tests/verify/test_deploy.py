@@ -1,5 +1,6 @@
 """docker-compose.yml, the Dockerfiles and what they mount: all that can be checked without a container engine."""
 
+import configparser
 import os
 import re
 import shutil
@@ -18,10 +19,13 @@ from sidecar.worker.settings import WorkerSettings
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "sidecar" / "deploy"
 DOCKERFILES = sorted(DEPLOY.glob("*/Dockerfile"))
-ONE_SHOT = {"setup", "models-gpu", "models-cpu", "models-embedded"}
+ONE_SHOT = {"setup", "models"}
+TOOLS = {"release"}
+"""Run by hand, never by `up`."""
 KNOWN = {
     *("image", "build", "user", "command", "entrypoint", "environment", "secrets", "ports", "networks", "volumes"),
     *("tmpfs", "healthcheck", "depends_on", "restart", "read_only", "cap_drop", "security_opt", "logging", "profiles"),
+    *("pull_policy",),
     *("mem_limit", "shm_size", "stop_signal", "stop_grace_period", "network_mode", "group_add", "deploy"),
 }
 """What the compose specification calls the parts of a service, as far as they are used here."""
@@ -29,13 +33,22 @@ KNOWN = {
 
 def defaults() -> dict[str, str]:
     """The variables of .env."""
-    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    return variables((ROOT / ".env").read_text(encoding="utf-8"))
 
 
-def substituted(text: str) -> str:
-    """What compose makes of ${NAME}; a name that .env lacks is an error."""
-    values = defaults()
+def variables(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def choices() -> list[dict[str, str]]:
+    """The blocks at the top of .env, of which one is in force."""
+    blocks = re.findall(r"^#?(COMPOSE_PROFILES=(?:.+\n)+?)#?$", (ROOT / ".env").read_text("utf-8"), re.MULTILINE)
+    return [variables(re.sub(r"^#", "", block, flags=re.MULTILINE)) for block in blocks]
+
+
+def substituted(text: str, **chosen: str) -> str:
+    """What compose makes of ${NAME}, in .env or `chosen`; a name that .env lacks is an error."""
+    values = {**defaults(), **chosen}
     return re.sub(r"\$\{(\w+)\}", lambda match: values[match.group(1)], text)
 
 
@@ -100,11 +113,32 @@ def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
 
 def test_what_runs_has_a_health_check_and_comes_back(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
-        if name in ONE_SHOT:
+        if name in ONE_SHOT | TOOLS:
             assert service["restart"] == "no", name
         else:
             assert service["restart"] == "unless-stopped", name
             assert service["healthcheck"]["test"][0] == "CMD", name
+
+
+def test_what_ends_by_itself_is_waited_for_by_something_that_runs(services: dict[str, dict[str, Any]]) -> None:
+    """`up --wait` takes any other service that ends for a failure."""
+    running = [one for name, one in services.items() if name not in ONE_SHOT | TOOLS]
+    waited = {
+        name
+        for one in running
+        for name, how in one.get("depends_on", {}).items()
+        if how["condition"] == "service_completed_successfully"
+    }
+    assert waited == ONE_SHOT
+    assert all(services[name]["profiles"] == ["tools"] for name in TOOLS)
+
+
+def test_an_image_of_ours_is_built_by_one_service_and_pulled_by_none(services: dict[str, dict[str, Any]]) -> None:
+    builders = [one["image"] for one in services.values() if "build" in one]
+    assert len(builders) == len(set(builders))
+    ours = [one for one in services.values() if one["image"].startswith("pg-motive")]
+    assert {one["image"] for one in ours} == set(builders)
+    assert {one["pull_policy"] for one in ours} == {"never"}
 
 
 def test_ports_are_published_to_this_machine_alone(services: dict[str, dict[str, Any]]) -> None:
@@ -118,7 +152,7 @@ def test_the_model_servers_cannot_reach_the_world(compose: dict[str, Any], servi
     internal = {name for name, network in compose["networks"].items() if network.get("internal")}
     for name in ("sidecar", "triton-gpu", "triton-cpu"):
         assert set(services[name]["networks"]) <= internal, name
-    assert all(services[name]["network_mode"] == "none" for name in services if name.startswith("models-"))
+    assert services["models"]["network_mode"] == "none"
 
 
 def test_no_secret_stands_in_an_environment_or_in_the_repository(
@@ -126,12 +160,14 @@ def test_no_secret_stands_in_an_environment_or_in_the_repository(
 ) -> None:
     for name, service in services.items():
         for key, value in (service.get("environment") or {}).items():
-            if re.search(r"PASSWORD|TOKEN_|TOKEN$|SECRET|DSN", key):
+            if re.search(r"PASSWORD|TOKEN_|TOKEN$|SECRET|DSN|SERVICEFILE", key):
                 assert str(value).startswith("/run/secrets/"), (name, key)
                 assert str(value).removeprefix("/run/secrets/") in service["secrets"], (name, key)
     assert "/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
     assert not re.search(r"(?i)password|secret", "".join(defaults()))
+    for path in (*DEPLOY.rglob("*.sh"), *DOCKERFILES):
+        assert not re.search(r"\w*PASSW(ORD|D)\w*=(?!\S*_password$)", path.read_text("utf-8"), re.MULTILINE), path
 
 
 def test_the_script_makes_every_secret_and_keeps_those_there_are(compose: dict[str, Any], tmp_path: Path) -> None:
@@ -142,6 +178,9 @@ def test_the_script_makes_every_secret_and_keeps_those_there_are(compose: dict[s
     assert set(made) == set(compose["secrets"])
     assert len(made["worker_password"]) == 48
     assert made["worker_password"] in made["worker_dsn"]
+    service = configparser.ConfigParser(interpolation=None)
+    service.read_string(made["owner_service"])
+    assert service["owner"]["password"] == made["postgres_password"]
     assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
     subprocess.run([script], check=True, capture_output=True)
     assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == made
@@ -164,19 +203,38 @@ def test_sidecar_and_worker_take_the_settings_they_are_given(
     assert (worker.dsn, worker.target) == ("host=postgres", settings.listen)
 
 
-def test_each_profile_has_its_model_and_the_sidecar_waits_for_whichever_runs(
-    services: dict[str, dict[str, Any]],
-) -> None:
-    for profile in ("gpu", "cpu", "embedded"):
-        (models,) = (
-            name for name, one in services.items() if name.startswith("models-") and profile in one["profiles"]
-        )
-        assert services[models]["environment"]["BACKEND"] in ("", *BACKENDS)
-        assert services["sidecar"]["depends_on"][models] == {
-            "condition": "service_completed_successfully",
-            "required": False,
-        }
-    assert defaults()["COMPOSE_PROFILES"] == "gpu"
+def test_each_choice_in_the_defaults_is_whole_and_a_sidecar_takes_it() -> None:
+    """With a model that the engine can read, and the Triton that it names."""
+    assert [choice["COMPOSE_PROFILES"] for choice in choices()] == ["gpu", "embedded", "cpu"]
+    assert choices()[0].items() <= defaults().items()
+    for choice in choices():
+        assert set(choice) == set(choices()[0])
+        document = yaml.safe_load(substituted((ROOT / "docker-compose.yml").read_text("utf-8"), **choice))
+        environment = {key: str(value) for key, value in document["services"]["sidecar"]["environment"].items()}
+        engine = Settings.gather({}, environment).engine
+        tritons = [
+            one for one in document["services"].values() if choice["COMPOSE_PROFILES"] in one.get("profiles", ())
+        ]
+        assert engine.startswith("triton://") == bool(tritons) == bool(choice["MOTIVE_TRITON_BACKEND"])
+        assert choice["MOTIVE_TRITON_BACKEND"] in ("", *BACKENDS)
+        for name in ("models", "release"):
+            given = document["services"][name]["environment"]
+            assert given["VARIANT"] == choice["MOTIVE_VARIANT"]
+            assert (given["BACKEND"] or "") == choice["MOTIVE_TRITON_BACKEND"]
+
+
+def test_the_data_lie_where_every_major_of_the_image_allows_it(services: dict[str, dict[str, Any]]) -> None:
+    """From 18 on a mount at /var/lib/postgresql/data is refused, unless PGDATA is no default of the image."""
+    assert "data:/var/lib/postgresql" in services["postgres"]["volumes"]
+    major = re.search(r":(\d+)", defaults()["POSTGRES_IMAGE"])
+    assert major is not None
+    assert services["postgres"]["environment"]["PGDATA"] == f"/var/lib/postgresql/{major[1]}"
+
+
+def test_pl_python_is_of_exactly_the_images_server() -> None:
+    """Unpinned it would upgrade the server behind the back of POSTGRES_IMAGE."""
+    text = (DEPLOY / "postgres" / "Dockerfile").read_text(encoding="utf-8")
+    assert re.findall(r"postgresql-plpython3-[^\s\"]+", text) == ["postgresql-plpython3-${PG_MAJOR}=${PG_VERSION}"]
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
@@ -190,7 +248,9 @@ def test_a_dockerfile_copies_what_exists_and_ends_without_root(path: Path) -> No
     users = [arguments for name, arguments in commands if name == "USER"]
     assert users
     assert users[-1].split(":")[0] not in ("0", "root")
-    assert all("${" in arguments for name, arguments in commands if name == "FROM")
+    stages = [arguments.split() for name, arguments in commands if name == "FROM"]
+    known = {stage[2] for stage in stages if len(stage) == 3}
+    assert all("${" in stage[0] or stage[0] in known for stage in stages)
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.sh")), ids=lambda path: path.name)

@@ -22,6 +22,8 @@ def test_a_unit_gives_settings_that_its_command_knows(path: Path) -> None:
     known = {f"MOTIVE_{name.upper()}" for name in Settings.__dataclass_fields__}
     known |= {f"MOTIVE_WORKER_{name.upper()}" for name in (*WorkerSettings.__dataclass_fields__, "dsn_file")}
     assert set(re.findall(r"^Environment=(MOTIVE_\w+)=", text, re.MULTILINE)) <= known
+    # Or the alerts say for ever that it is down.
+    assert re.search(r"^Environment=MOTIVE_(WORKER_)?METRICS=127\.0\.0\.1:\d+$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)

@@ -1,9 +1,7 @@
 #!/bin/sh
 # Run after every start, once the sidecar serves: brings the extension to the installed version, and loads the served
-# model's taxonomy. Harmless to repeat.
+# model's taxonomy. Harmless to repeat. Where the database is, and the password, stand in PGSERVICEFILE.
 set -eu
-PGPASSWORD=$(cat "${SECRETS:-/run/secrets}/postgres_password")
-export PGPASSWORD
 psql --no-psqlrc -v ON_ERROR_STOP=1 --quiet <<'SQL'
 alter extension pg_motive update;
 select motive.grant_worker('motive_worker');
