@@ -15,7 +15,10 @@ log = logging.getLogger("sidecar.worker")
 
 
 class Breaker:
-    """Closed: everybody works. Open: nobody does, until one lane is let through to try."""
+    """Closed: everybody works. Open: nobody does, until one lane is let through to try.
+
+    Each turn begins with admits() and ends with passed(), whatever was said between.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,6 +40,12 @@ class Breaker:
                 return False
             self._trying = threading.get_ident()
             return True
+
+    def passed(self) -> None:
+        """This lane's turn is over: if it was let through to try and had nothing to ask, another one may."""
+        with self._lock:
+            if self._trying == threading.get_ident():
+                self._trying = None
 
     def failed(self, error: MotiveError) -> float:
         """The service is at fault; returns the seconds until the next try."""

@@ -60,7 +60,7 @@ class Lane:
         try:
             while not self._shared.stopping.is_set():
                 try:
-                    worked = self._breaker.admits() and self.turn()
+                    worked = self._admitted_turn()
                 except psycopg.Error as error:
                     if self._settings.once:
                         raise
@@ -76,6 +76,14 @@ class Lane:
             self.failed = error  # raised by whoever runs the worker
         finally:
             self.close()
+
+    def _admitted_turn(self) -> bool:
+        if not self._breaker.admits():
+            return False
+        try:
+            return self.turn()
+        finally:
+            self._breaker.passed()
 
     def turn(self) -> bool:
         """One claim, or one step of a job; False where there was nothing to do."""

@@ -26,8 +26,9 @@ class Shared:
         self._stop_at = float("inf")
 
     def stop(self) -> None:
-        """What is under way may end within the grace; nothing new is begun."""
-        self._stop_at = time.monotonic() + self._settings.grace_s
+        """What is under way may end within the grace, which begins with the first call; nothing new is begun."""
+        if not self.stopping.is_set():
+            self._stop_at = time.monotonic() + self._settings.grace_s
         self.stopping.set()
         self.wake()
 

@@ -1,12 +1,16 @@
 """While the service is at fault: how often lanes try, and how much of it stands in the log."""
 
 import logging
+import threading
 import time
 
 import pytest
 
 from sidecar.errors import OverloadError, UnavailableError
 from sidecar.worker.breaker import FIRST_DELAY_S, LONGEST_DELAY_S, Breaker
+from sidecar.worker.service import Service
+from sidecar.worker.settings import WorkerSettings
+from sidecar.worker.shared import Shared
 
 
 class Clock:
@@ -51,3 +55,32 @@ def test_an_overloaded_service_is_tried_again_soon(clock: Clock) -> None:
         wait = breaker.failed(OverloadError("full"))
         clock.now += wait
     assert FIRST_DELAY_S < wait <= 1.25 * LONGEST_DELAY_S / 10
+
+
+def test_a_lane_that_was_let_through_and_had_nothing_to_ask_makes_way_for_another(clock: Clock) -> None:
+    """The one kept for new rows finds none while only a backfill waits."""
+    breaker = Breaker()
+    clock.now += breaker.failed(UnavailableError("away"))
+    admitted: list[bool] = []
+    other = threading.Thread(target=lambda: admitted.append(breaker.admits()))
+    assert breaker.admits()
+    other.start()
+    other.join(10)
+    assert admitted == [False]
+    breaker.passed()
+    other = threading.Thread(target=lambda: admitted.append(breaker.admits()))
+    other.start()
+    other.join(10)
+    assert admitted == [False, True]
+
+
+def test_a_second_stop_does_not_lengthen_the_grace(clock: Clock) -> None:
+    settings = WorkerSettings(dsn="", target="unix:/nowhere", grace_s=10.0)
+    service = Service(settings)
+    shared = Shared(settings, service)
+    shared.stop()
+    clock.now += 9
+    shared.stop()
+    clock.now += 2
+    assert shared.grace_is_over()
+    service.close()
