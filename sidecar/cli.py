@@ -5,13 +5,13 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from sidecar import __version__
 from sidecar.config import KINDS, Settings
 from sidecar.errors import ConfigError, MotiveError
+from sidecar.flags import add_flags
 from sidecar.release_cli import add_release
 from sidecar.triton_cli import add_triton
 from sidecar.worker.cli import add_worker
@@ -30,13 +30,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _add_serve(commands: Commands) -> None:
-    parser = commands.add_parser("serve", help="run the sidecar: gRPC in front of a model")
-    for field in fields(Settings):
-        flag = "--" + field.name.replace("_", "-")
-        if field.type is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
-        else:
-            parser.add_argument(flag, type=KINDS[field.type], default=None, metavar=field.name.upper())
+    text = "Each setting is also a variable, MOTIVE_<NAME>; a flag wins over it."
+    parser = commands.add_parser("serve", help="run the sidecar: gRPC in front of a model", description=text)
+    add_flags(parser, Settings, KINDS)
     parser.set_defaults(run=_serve)
 
 

@@ -4,18 +4,19 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from ipaddress import ip_address
+from math import inf
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 from sidecar import limits
 from sidecar.errors import ConfigError
-from sidecar.logs import FORMATS as LOG_FORMATS
+from sidecar.logs import check_format
 from sidecar.tls import CertificateFiles
 
 ENVIRONMENT_PREFIX = "MOTIVE_"
 
-_LEAST = {"cache_texts": 0, "max_admitted_texts": 0, "threads": 0, "batch_tokens": 8, "triton_batches": 1}
+_LEAST = {"cache_texts": 0, "max_admitted_texts": 1, "threads": 0, "batch_tokens": 8, "triton_batches": 1}
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,24 @@ class Settings:
     listen: str
     """`unix:/path/to.sock`, or `HOST:PORT` for TCP."""
     engine: str
-    """`onnx:PATH` of a model repository, or `triton://HOST:PORT/MODEL`."""
+    """`onnx:PATH` or `triton://HOST:PORT[,HOST:PORT...]/MODEL?repository=PATH`; PATH is a model repository or a
+    directory of releases."""
     cache_texts: int = limits.CACHE_TEXTS
+    """Answers remembered; 0 for none."""
     max_admitted_texts: int = limits.MAX_ADMITTED_TEXTS
+    """Texts held at once, over all calls; above it a call is refused at once."""
     threads: int = 0
     """Threads of the embedded engine; 0 means one per core."""
     redact: bool = True
+    """Mask personal data in texts that the caller has not masked."""
     drain_grace_s: float = limits.DRAIN_GRACE_S
+    """Seconds after SIGTERM for calls in flight."""
     metrics: str = ""
     """`HOST:PORT` of the Prometheus endpoint; empty for none."""
     tls_cert: str = ""
     """PEM file of the server's certificate; TCP only. Read again when it changes."""
     tls_key: str = ""
+    """PEM file of that certificate's key."""
     tls_client_ca: str = ""
     """PEM file of the authority that clients' certificates must come from (mutual TLS)."""
     token_file: str = ""
@@ -53,6 +60,7 @@ class Settings:
     triton_cert: str = ""
     """PEM file of the certificate shown to Triton (mutual TLS)."""
     triton_key: str = ""
+    """PEM file of that certificate's key."""
     log_format: str = "text"
     """`text` or `json`."""
     traces: str = ""
@@ -70,19 +78,25 @@ class Settings:
                     f"the socket path has {len(os.fsencode(path))} bytes; the kernel allows {limits.MAX_SOCKET_PATH}",
                     "Choose a shorter path.",
                 )
+            if self.tls_cert or self.tls_key or self.tls_client_ca:
+                raise ConfigError(
+                    f"a Unix socket has no TLS, and listen is {self.listen!r}",
+                    "Leave tls_cert, tls_key and tls_client_ca out, or listen on HOST:PORT.",
+                )
         else:
             self._check_exposure("listen", bool(self.tls_cert))
         if self.metrics:
             self._check_exposure("metrics", False)
         if self.traces:
             parse_address(self.traces, "traces")
-        if self.log_format not in LOG_FORMATS:
-            raise ConfigError(f"log_format is {self.log_format!r}", f"Give one of: {', '.join(LOG_FORMATS)}.")
+        check_format(self.log_format)
         if not self.engine.startswith(("onnx:", "triton://")):
             raise ConfigError(f"engine {self.engine!r} is unknown", "Write onnx:PATH or triton://HOST:PORT/MODEL.")
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}", f"Give {least} or more.")
+        if not 0 <= self.drain_grace_s < inf:
+            raise ConfigError(f"drain_grace_s is {self.drain_grace_s}", "Give a number of seconds, 0 or more.")
         self._check_files()
 
     def _check_exposure(self, name: str, secured: bool) -> None:

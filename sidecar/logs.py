@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from sidecar import request_id
+from sidecar.errors import ConfigError
 
 FORMATS: Final = ("text", "json")
 
@@ -27,6 +28,12 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             entry["exception"] = record.exc_info[0].__name__
         return json.dumps(entry, ensure_ascii=False)
+
+
+def check_format(style: str) -> None:
+    """Raises ConfigError for one that is not in FORMATS."""
+    if style not in FORMATS:
+        raise ConfigError(f"log_format is {style!r}", f"Give one of: {', '.join(FORMATS)}.")
 
 
 def configure(style: str = "text") -> None:

@@ -1,9 +1,7 @@
 """`motive worker`: its flags, and the run."""
 
 import argparse
-import logging
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import psycopg
 
 from sidecar.errors import ConfigError, UnavailableError
+from sidecar.flags import add_flags
 from sidecar.worker.settings import WorkerSettings
 
 ENVIRONMENT_PREFIX = "MOTIVE_WORKER_"
@@ -18,17 +17,12 @@ ENVIRONMENT_PREFIX = "MOTIVE_WORKER_"
 
 def add_worker(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command to the command line."""
-    parser = commands.add_parser("worker", help="annotate the rows that wait in a database's queue")
-    parser.add_argument("--dsn", default=None, help="of the database; also MOTIVE_WORKER_DSN")
+    text = "Each setting is also a variable, MOTIVE_WORKER_<NAME>; a flag wins over it."
+    parser = commands.add_parser("worker", help="annotate the rows that wait in a database's queue", description=text)
+    parser.add_argument("--dsn", default=None, help="connection string of the database")
     parser.add_argument("--dsn-file", default=None, help="file that holds it, with the password")
     parser.add_argument("--once", action="store_true", default=None, help="drain the queue and end, for cron")
-    for field in fields(WorkerSettings):
-        if field.name not in ("dsn", "once"):
-            flag = "--" + field.name.replace("_", "-")
-            if field.type is bool:
-                parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
-                continue
-            parser.add_argument(flag, type=_KINDS[field.type], default=None, metavar=field.name.upper())
+    add_flags(parser, WorkerSettings, _KINDS, skip=("dsn", "once"))
     parser.set_defaults(run=_run)
 
 
@@ -41,11 +35,13 @@ _KINDS: dict[object, Callable[[str], object]] = {
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from sidecar import logs
     from sidecar.metrics_worker import worker_metrics
     from sidecar.worker.run import Worker, stopped_by_signals
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    worker = Worker(gather(vars(arguments)))
+    settings = gather(vars(arguments))
+    logs.configure(settings.log_format)
+    worker = Worker(settings)
     try:
         with stopped_by_signals(worker), worker_metrics(worker):
             worker.run()

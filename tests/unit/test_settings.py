@@ -1,5 +1,8 @@
 """Settings: from flags and the environment, checked once, refused with a sentence."""
 
+import argparse
+from collections.abc import Iterator
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from sidecar.cli import parser
 from sidecar.config import Settings, is_loopback
 from sidecar.engines.url import parse_engine
 from sidecar.errors import ConfigError
+from sidecar.worker.settings import WorkerSettings
 
 ENGINE = "onnx:/models/motive"
 
@@ -45,6 +49,10 @@ def test_a_switch_can_be_turned_off_by_flag() -> None:
         ({"triton_cert": "/nowhere"}, "go together"),
         ({"threads": -1}, "threads is -1"),
         ({"batch_tokens": 4}, "batch_tokens is 4"),
+        ({"max_admitted_texts": 0}, "max_admitted_texts is 0"),
+        ({"drain_grace_s": -1.0}, "drain_grace_s is -1"),
+        ({"drain_grace_s": nan}, "drain_grace_s is nan"),
+        ({"listen": "unix:/a", "tls_cert": "/c", "tls_key": "/k"}, "a Unix socket has no TLS"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_a_sentence(values: dict[str, object], sentence: str) -> None:
@@ -52,6 +60,37 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(values: dict[str, object
     with pytest.raises(ConfigError, match=sentence) as refused:
         Settings(**{"listen": "127.0.0.1:0", "engine": ENGINE, **values})  # type: ignore[arg-type]
     assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"log_format": "xml"}, "log_format is 'xml'"),
+        ({"lease_s": nan}, "lease_s is nan"),
+        ({"grace_s": -1.0}, "grace_s is -1"),
+        ({"lanes": 0}, "lanes is 0"),
+    ],
+)
+def test_what_a_worker_cannot_use_is_refused_with_a_sentence(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as refused:
+        WorkerSettings(dsn="", **values)  # type: ignore[arg-type]
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_every_flag_is_explained_with_its_default(command: str) -> None:
+    """Also those of mutual TLS, which would be easy to confuse."""
+    flags = {action.dest: action.help or "" for action in actions(command)}
+    assert [name for name, text in flags.items() if not text.strip()] == []
+    shown = {"serve": ("cache_texts", "(default: 100000)"), "worker": ("lease_s", "(default: 60.0)")}[command]
+    assert shown[1] in flags[shown[0]]
+
+
+def actions(command: str) -> Iterator[argparse.Action]:
+    """The flags of one command."""
+    for action in parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices[command]._actions
 
 
 def test_listening_beyond_loopback_is_possible_when_told_to() -> None:
