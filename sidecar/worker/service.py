@@ -1,8 +1,10 @@
 """The sidecar as the worker calls it: texts in, answers with their model out, faults as MotiveErrors."""
 
 import json
+import logging
 import os
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,16 @@ from sidecar import limits
 from sidecar.errors import ConfigError, DeadlineError, InternalError, MotiveError, fault_of_status
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb import motive_pb2_grpc as pb_grpc
+from sidecar.tls import CertificateFiles, client_credentials
 from sidecar.worker.settings import WorkerSettings
 
 SLICE_S = 0.2
 """Between two looks for whether to go on waiting."""
+
+REFUSED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED)
+"""What a call ends with where the other side does not take our certificate, or we not its own."""
+
+log = logging.getLogger("sidecar.worker")
 
 
 class Abandoned(Exception):
@@ -33,13 +41,48 @@ class Answers:
 
 
 class Service:
-    """One channel to one sidecar, shared by all lanes."""
+    """One channel to one sidecar, shared by all lanes; a new one once the certificate's files have changed."""
 
     def __init__(self, settings: WorkerSettings) -> None:
+        self._target = settings.target
         self._deadline_s = settings.deadline_s
-        self._channel = _channel(settings)
-        self._stub = pb_grpc.MotiveStub(self._channel)  # type: ignore[no-untyped-call]
         self._token_file = settings.token_file
+        self._files = None
+        if settings.tls_authority:
+            self._files = CertificateFiles(settings.tls_certificate, settings.tls_key, settings.tls_authority)
+        self._lock = threading.Lock()
+        try:
+            self._connect()
+        except OSError as error:
+            raise ConfigError(f"cannot read {error.filename}: {error.strerror}", "Correct the path.") from None
+
+    def _connect(self) -> None:
+        stamp = self._files.stamp() if self._files else ()
+        self._channel = _channel(self._target, self._files)
+        self._stub = pb_grpc.MotiveStub(self._channel)  # type: ignore[no-untyped-call]
+        self._stamp = stamp
+
+    def _renew(self) -> None:
+        """A new channel where the certificate's files have changed and fit together; else the old one stays."""
+        with self._lock:
+            try:
+                if self._files is None or self._files.stamp() == self._stamp:
+                    return
+                self._files.check()
+                old = self._channel
+                self._connect()
+            except OSError as error:  # of TLS, too
+                log.warning("the new TLS certificate cannot be used yet: %s", type(error).__name__)
+                return
+            # What is under way on it is given back to the queue: it was being refused.
+            old.close()
+            log.info("a new TLS certificate is in use")
+
+    def _begin(self, method: str, request: Any) -> Any:
+        # Under the lock, as a channel that another lane has just closed takes no call.
+        with self._lock:
+            call = getattr(self._stub, method)
+            return call.future(request, timeout=self._deadline_s, metadata=self._metadata())
 
     def classify(
         self, texts: Sequence[str], redactions: int, *, interactive: bool, keep_waiting: Callable[[], bool]
@@ -51,9 +94,7 @@ class Service:
             redactions=redactions,
             priority=pb.PRIORITY_INTERACTIVE if interactive else pb.PRIORITY_BACKFILL,
         )
-        response = self._wait(
-            self._stub.Classify.future(request, timeout=self._deadline_s, metadata=self._metadata()), keep_waiting
-        )
+        response = self._wait(self._begin("Classify", request), keep_waiting)
         if len(response.results) != len(texts):
             raise InternalError(f"the sidecar answered {len(response.results)} texts of {len(texts)}")
         return Answers(response.results, model_version(response.model))
@@ -68,8 +109,7 @@ class Service:
 
     def model_document(self) -> str:
         """The served model as motive.register_model() reads it."""
-        call = self._stub.GetModel.future(pb.GetModelRequest(), timeout=self._deadline_s, metadata=self._metadata())
-        said = self._wait(call, lambda: True)
+        said = self._wait(self._begin("GetModel", pb.GetModelRequest()), lambda: True)
         fields = ("code", "group", "name_en", "name_zh", "definition_en", "definition_zh", "source", "abstention")
         return json.dumps(
             {
@@ -103,6 +143,8 @@ class Service:
         except grpc.FutureCancelledError:
             raise DeadlineError("the request was cancelled") from None
         except grpc.RpcError as error:
+            if error.code() in REFUSED:
+                self._renew()
             fault = fault_of_status(error.code().name)
             raise fault.error(error.details() or fault.status.lower(), fault.hint) from None
         finally:
@@ -114,7 +156,7 @@ def model_version(model: pb.ModelVersion) -> str:
     return f"{model.name}@{model.version}/{model.digest.hex()[:8]}"
 
 
-def _channel(settings: WorkerSettings) -> grpc.Channel:
+def _channel(target: str, files: CertificateFiles | None) -> grpc.Channel:
     options = [
         ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
@@ -125,17 +167,9 @@ def _channel(settings: WorkerSettings) -> grpc.Channel:
         # A worker has a channel of its own, whatever else this process has open.
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    if not settings.tls_authority:
-        return grpc.insecure_channel(settings.target, options)
-    return grpc.secure_channel(
-        settings.target,
-        grpc.ssl_channel_credentials(
-            _read(settings.tls_authority),
-            _read(settings.tls_key) if settings.tls_key else None,
-            _read(settings.tls_certificate) if settings.tls_certificate else None,
-        ),
-        options,
-    )
+    if files is None:
+        return grpc.insecure_channel(target, options)
+    return grpc.secure_channel(target, client_credentials(files), options)
 
 
 def _read(path: str) -> bytes:

@@ -6,9 +6,13 @@ from pathlib import Path
 import grpc
 import pytest
 
+from sidecar import probe
+from sidecar.errors import UnavailableError
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb.motive_pb2_grpc import MotiveStub
 from sidecar.tls import CertificateFiles, client_credentials
+from sidecar.worker.service import Service
+from sidecar.worker.settings import WorkerSettings
 from tests.fixtures.certificates import Authority
 from tests.fixtures.sidecar_process import RunSidecar, SidecarProcess, free_port
 from tests.fixtures.triton_process import RunTriton, triton_engine
@@ -132,3 +136,49 @@ def test_the_way_to_triton_is_mutual_tls_and_follows_a_new_certificate(
     sidecar.wait_serving()
     assert sidecar.classify("a cheap phone") == ["price_value"]
     assert plain.health() != 1
+
+
+def test_a_worker_takes_its_new_certificate_without_a_restart(
+    run_sidecar: RunSidecar, tiny_repository: Path, authority: Authority, tmp_path: Path
+) -> None:
+    """F25 on the worker's side: certificates that live for a day are exchanged while it runs."""
+    sidecar = secured(run_sidecar, tiny_repository, authority.issue("server"))
+    client = copied(authority.issue("late", expired=True), tmp_path / "live", "client")
+    settings = WorkerSettings(
+        dsn="",
+        target=sidecar.target,
+        tls_authority=client.ca,
+        tls_certificate=client.cert,
+        tls_key=client.key,
+    )
+    service = Service(settings)
+
+    def labels() -> list[str] | None:
+        try:
+            answers = service.classify(["cheap"], 0, interactive=True, keep_waiting=lambda: True)
+        except UnavailableError:
+            return None
+        return [motive.motive for one in answers.results for motive in one.motives]
+
+    try:
+        assert labels() is None
+        Path(client.cert).write_text("half")
+        assert labels() is None
+        copied(authority.issue("fresh"), tmp_path / "live", "client")
+        wait_until(labels, lambda found: found == ["price_value"], 20, "the new certificate to be used")
+    finally:
+        service.close()
+
+
+def test_the_probe_shows_its_certificate(
+    run_sidecar: RunSidecar, tiny_repository: Path, authority: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sidecar = secured(run_sidecar, tiny_repository, authority.issue("server"))
+    client = authority.issue("client")
+    flags = ["--tls-authority", client.ca, "--tls-certificate", client.cert, "--tls-key", client.key]
+    wait_until(
+        lambda: probe.main([sidecar.target, *flags]), lambda status: status == 0, 20, "the probe to be content"
+    )
+    assert probe.main([sidecar.target]) == 1
+    assert probe.main([sidecar.target, "--tls-authority", "/nowhere"]) == 1
+    assert "/nowhere cannot be read" in capsys.readouterr().err
