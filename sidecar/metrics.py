@@ -46,6 +46,10 @@ class Metrics:
         )
         self.switches = self._counter("model_switches", "Changes to another release")
         self.switch_failures = self._counter("model_switch_failures", "Releases that could not be served")
+        self.ready = Gauge("motive_ready", "1 while the engine answers, else 0", registry=self.registry)
+        self.backend_ready = Gauge(
+            "motive_backend_ready", "1 while an address has the model, else 0", ["address"], registry=self.registry
+        )
         self.breaker = Gauge(
             "motive_breaker_state",
             "Circuit breaker of an address: 0 closed, 1 half open, 2 open",
@@ -62,9 +66,11 @@ class Metrics:
         self.model.clear()
         self.model.labels(model_version).set(1)
 
-    def show_backends(self, backends: Sequence[Backend]) -> None:
-        """What the engine computes on, as it is now."""
+    def show_backends(self, ready: bool, backends: Sequence[Backend]) -> None:
+        """Whether the engine answers, and what it computes on, as it is now."""
+        self.ready.set(ready)
         for backend in backends:
+            self.backend_ready.labels(backend.address).set(backend.ready)
             self.breaker.labels(backend.address).set(_BREAKER[backend.breaker])
             self.batches.labels(backend.address).set(backend.batches)
 

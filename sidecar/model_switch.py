@@ -1,7 +1,8 @@
 """The model being served, and the change to another one: opened beside the old, tried, and only then switched to.
 
-A release that cannot be opened or does not answer leaves the old one serving, and the reason to be read in GetModel.
-A call keeps the classifier it began with, so that every answer is one model's.
+A release that cannot be opened or does not answer leaves the old one serving, and the reason to be read in GetModel; at
+the start, too, where the old one is the release before. A call keeps the classifier it began with, so that every answer
+is one model's.
 """
 
 import asyncio
@@ -9,38 +10,46 @@ import logging
 import time
 from pathlib import Path
 
+import numpy as np
+
 from sidecar.classifier import Classifier
 from sidecar.config import Settings
 from sidecar.engines.open import open_release
 from sidecar.engines.url import parse_engine
 from sidecar.errors import DeadlineError, InternalError, MotiveError, UnavailableError
 from sidecar.metrics import Metrics
-from sidecar.releases import resolve
+from sidecar.releases import resolve, resolve_previous
 
 TRIAL_S = 30.0
+START_TRIAL_S = 5.0
 _TRIAL_PAUSE_S = 0.2
 TRIAL_TEXT = "The old one was too slow, so I bought this. 旧的太慢了，所以买了这个。"
+
+NOT_NOW = (UnavailableError, DeadlineError)
+"""Faults that say nothing of the model."""
+
+_ANSWER_S = 5.0
+"""Of the time of a trial, what is left for the answer."""
 
 log = logging.getLogger(__name__)
 
 
 class ModelSwitch:
-    """Holds the classifier that answers now."""
+    """Holds the classifier that answers now, once it is started."""
+
+    current: Classifier
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        """Opens the current model, which takes seconds; raises ConfigError where that cannot be."""
         self._settings = settings
         self._metrics = metrics
         self._url = parse_engine(settings.engine)
-        self._path = resolve(self._url.path)
+        self._path = Path()
         self._refused: Path | None = None
         self._switching: asyncio.Task[None] | None = None
         self._trying: Path | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self.error = ""
         """Why the newest release is not the one served; empty where it is."""
-        self.current = self._open(self._path)
-        self._show()
 
     def _open(self, path: Path) -> Classifier:
         return Classifier(
@@ -56,9 +65,38 @@ class ModelSwitch:
         """Whether the newest release is refused for good, and not only awaited."""
         return self._refused is not None
 
-    def start(self) -> None:
-        """Lets the current model answer; needs a running event loop."""
-        self.current.batcher.start()
+    async def start(self) -> None:
+        """Opens the current model, which takes seconds, tries it, and lets it answer; else the release before it.
+
+        Where there is none before, raises the MotiveError of a model that cannot be opened, and serves one that cannot
+        answer the trial, as a Triton behind it may be mended meanwhile.
+        """
+        path = resolve(self._url.path)
+        before = resolve_previous(self._url.path)
+        if before == path:
+            before = None
+        try:
+            await self._begin(path, must_answer=before is not None)
+        except Exception as error:
+            if before is None:
+                raise
+            self._refuse(path, error)
+            await self._begin(before, must_answer=False)
+        self._show()
+
+    async def _begin(self, path: Path, *, must_answer: bool) -> None:
+        candidate = self._open(path)
+        candidate.batcher.start()
+        try:
+            # What is not up yet is served all the same: health says NOT_SERVING until it is.
+            if await candidate.engine.ready():
+                await _try(candidate, time.monotonic() + START_TRIAL_S)
+        except Exception as error:
+            if must_answer and not isinstance(error, NOT_NOW):
+                await self._close(candidate)
+                raise
+            log.warning("serving %s, which has not answered a trial text: %s", path.name, _reason(error))
+        self.current, self._path = candidate, path
 
     async def look(self) -> None:
         """Begins to switch when another release has become the current one; never raises."""
@@ -84,16 +122,15 @@ class ModelSwitch:
         try:
             candidate = await asyncio.to_thread(self._open, path)
             candidate.batcher.start()
-            await self._try(candidate, path.name)
-        except (UnavailableError, DeadlineError) as error:
+            end = time.monotonic() + TRIAL_S
+            await self._wait_ready(candidate, path.name, end)
+            await _try(candidate, end)
+        except NOT_NOW as error:
             # Triton may still be loading it: the next look tries again.
             self.error = f"{path.name} is not served yet: {error.message}"
             self._metrics.switch_failures.inc()
-        except MotiveError as error:
-            self._refused = path
-            self.error = f"{path.name} is refused: {error.message}"
-            self._metrics.switch_failures.inc()
-            log.error("release %s", self.error)
+        except Exception as error:
+            self._refuse(path, error)
         else:
             candidate, self.current = self.current, candidate
             self._path, self.error = path, ""
@@ -104,17 +141,32 @@ class ModelSwitch:
             if candidate is not None:
                 self._retire(candidate)
 
-    async def _try(self, candidate: Classifier, name: str) -> None:
-        end = time.monotonic() + TRIAL_S
-        while not await candidate.engine.ready():
-            reasons = "; ".join(f"{one.address} {one.reason}" for one in candidate.engine.backends())
-            if time.monotonic() > end:
-                raise UnavailableError(reasons)
+    def _refuse(self, path: Path, error: Exception) -> None:
+        """Not tried again until another release is the current one."""
+        self._refused = path
+        self.error = f"{path.name} is refused: {_reason(error)}"
+        self._metrics.switch_failures.inc()
+        log.error("release %s", self.error)
+
+    async def _wait_ready(self, candidate: Classifier, name: str, end: float) -> None:
+        """Returns once every address that serves the old model has the new one, or some have it and the time is over.
+
+        To switch as soon as one has it would leave that one with everybody's calls.
+        """
+        while True:
+            ready = await candidate.engine.ready()
+            serving = {one.address for one in self.current.engine.backends() if one.ready}
+            missing = [one for one in candidate.engine.backends() if not one.ready]
+            reasons = "; ".join(f"{one.address} {one.reason}" for one in missing)
+            if ready and serving.isdisjoint(one.address for one in missing):
+                return
+            if time.monotonic() > end - _ANSWER_S:
+                if not ready:
+                    raise UnavailableError(reasons)
+                log.warning("%s is served without %s", name, reasons)
+                return
             self.error = f"{name} is not served yet: {reasons}"
             await asyncio.sleep(_TRIAL_PAUSE_S)
-        (answer,) = await candidate.classify([TRIAL_TEXT], deadline=end)
-        if answer.HasField("error"):
-            raise InternalError(f"a trial text was answered: {answer.error.message}")
 
     def _retire(self, classifier: Classifier) -> None:
         task = asyncio.create_task(self._close(classifier))
@@ -138,3 +190,16 @@ class ModelSwitch:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.current.batcher.close()
         await self.current.engine.close()
+
+
+async def _try(candidate: Classifier, deadline: float) -> None:
+    """Has it read a text, by the way that callers' texts go, but counted as nobody's; raises where it cannot."""
+    logits = await candidate.logits([TRIAL_TEXT], deadline=deadline)
+    if not np.isfinite(logits).all():
+        raise InternalError("a trial text was answered with what is no finite number")
+    candidate.repository.calibration.answers(logits)
+
+
+def _reason(error: Exception) -> str:
+    """What a person is told; of an error that nobody foresaw, its class, as its message may say anything."""
+    return error.message if isinstance(error, MotiveError) else type(error).__name__

@@ -24,6 +24,7 @@ from sidecar.triton_repository import write_triton_model
 
 POLL_S = 0.2
 CALL_S = 5.0
+UNLOAD_S = 30.0
 OLD_NEWS_S = 3.0
 """So long after a switch, what a sidecar says against a release may still be of an earlier try."""
 
@@ -70,10 +71,13 @@ def release(
     name = releases.release_name(repository)
     home = directory / releases.RELEASES / name
     fresh = releases.publish(home, lambda draft: _copy(path, draft))
+    releases.open_to_readers(home)
     say(f"{repository.model_version} {'is now' if fresh else 'was already'} in {home}")
     published = _opened(home)
     if backend is not None:
-        say(f"for Triton: {write_triton_model(published, directory / releases.TRITON, backend, name)}")
+        written = write_triton_model(published, directory / releases.TRITON, backend, name)
+        releases.open_to_readers(written)
+        say(f"for Triton: {written}")
     for dsn in dsns:
         say(f"known to the database {register(published, dsn)}")
     _switch(directory, name, published.model_version, sidecars or Sidecars(), wait_s, say)
@@ -98,10 +102,11 @@ def listing(directory: Path) -> list[tuple[str, str]]:
     return [(_opened(home, verify=False).model_version, marks.get(home.name, "")) for home in homes]
 
 
-def prune(directory: Path, tritons: Sequence[str] = ()) -> list[str]:
+def prune(directory: Path, tritons: Sequence[str] = (), tls: CertificateFiles | None = None) -> list[str]:
     """Removes every release but the current and the previous one; returns their names.
 
-    `tritons` are the addresses (HOST:PORT) of servers that are to give their memory back.
+    `tritons` are the addresses (HOST:PORT) of servers that are to give their memory back, reached over `tls`. Raises
+    UnavailableError where one does not answer; nothing is removed then.
     """
     links = releases.links(directory)
     kept = {Path(target).name for target in (links.current, links.previous) if target is not None}
@@ -109,27 +114,32 @@ def prune(directory: Path, tritons: Sequence[str] = ()) -> list[str]:
         raise ConfigError(f"{directory} has no current release", "Release a model first.")
     removed = [home for home in sorted((directory / releases.RELEASES).glob("[!.]*")) if home.name not in kept]
     for address in tritons:
-        _unload(address, [home.name for home in removed])
+        _unload(address, [home.name for home in removed], tls)
     for home in removed:
         shutil.rmtree(directory / releases.TRITON / home.name, ignore_errors=True)
         shutil.rmtree(home)
     return [home.name for home in removed]
 
 
-def _unload(address: str, names: Sequence[str]) -> None:
+def _unload(address: str, names: Sequence[str], tls: CertificateFiles | None) -> None:
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 
     try:
-        client = InferenceServerClient(address)
-        loaded = {model.name for model in client.get_model_repository_index().models if model.state == "READY"}
+        client = InferenceServerClient(address, creds=client_credentials(tls) if tls else None)
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}", "Correct the path.") from None
+    try:
+        index = client.get_model_repository_index(client_timeout=UNLOAD_S)
+        loaded = {model.name for model in index.models if model.state == "READY"}
         for name in loaded.intersection(names):
-            client.unload_model(name)
-        client.close()
+            client.unload_model(name, client_timeout=UNLOAD_S)
     except InferenceServerException as error:
         raise UnavailableError(
             f"Triton at {address} cannot be asked to unload ({error.status()})", "Nothing was removed; is it up?"
         ) from None
+    finally:
+        client.close()
 
 
 def register(repository: Repository, dsn: str) -> str:
@@ -174,12 +184,13 @@ def _switch(
     directory: Path, name: str, version: str, sidecars: Sidecars, wait_s: float, say: Callable[[str], None]
 ) -> None:
     before = releases.links(directory)
-    releases.activate(directory, name)
     try:
+        releases.activate(directory, name)
         for target in sidecars.targets:
             _wait(sidecars, target, version, wait_s)
             say(f"{target} serves {version}")
-    except (UnavailableError, InternalError):
+    # Whatever it was, an interruption included: what no sidecar has confirmed must not be found by the next to start.
+    except BaseException:
         releases.restore(directory, before)
         say("switched back to what was served before")
         raise
@@ -196,8 +207,9 @@ def _wait(sidecars: Sidecars, target: str, version: str, wait_s: float) -> None:
             answer = sidecars.ask(target)
         except grpc.RpcError as error:
             said = f"does not answer ({error.code().name})"
-        except OSError as error:
-            raise ConfigError(f"a certificate or the token cannot be read: {error.strerror}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not ASCII"
+            raise ConfigError(f"a certificate or the token cannot be read: {reason}", "Correct its path.") from None
         else:
             model = answer.model
             served = f"{model.name}@{model.version}/{model.digest.hex()[:8]}"

@@ -23,14 +23,16 @@ def add_release(commands: Any) -> None:
     parser.add_argument(
         "--triton", action="append", default=[], metavar="HOST:PORT", help="with --prune: unload there too; repeatable"
     )
+    for name, text in (("ca", "turns TLS to Triton on"), ("cert", "for mutual TLS"), ("key", "of that certificate")):
+        parser.add_argument(f"--triton-{name}", default="", metavar="FILE", help=text)
     parser.add_argument(
         "--sidecar", action="append", default=[], metavar="TARGET", help="wait until this one serves it; repeatable"
     )
     parser.add_argument("--wait-s", type=float, default=120.0, metavar="SECONDS", help="how long to wait for each")
     parser.add_argument("--tls-authority", default="", metavar="FILE", help="turns TLS to the sidecars on")
-    parser.add_argument("--tls-certificate", default="", metavar="FILE")
-    parser.add_argument("--tls-key", default="", metavar="FILE")
-    parser.add_argument("--token-file", default="", metavar="FILE")
+    parser.add_argument("--tls-certificate", default="", metavar="FILE", help="for mutual TLS")
+    parser.add_argument("--tls-key", default="", metavar="FILE", help="of that certificate")
+    parser.add_argument("--token-file", default="", metavar="FILE", help="file with the token that sidecars ask for")
     parser.set_defaults(run=_run)
 
 
@@ -48,7 +50,8 @@ def _run(arguments: argparse.Namespace) -> int:
         for version, mark in release.listing(directory):
             print(f"{version:<40} {mark}".rstrip())
     elif arguments.prune:
-        for name in release.prune(directory, arguments.triton):
+        files = CertificateFiles(arguments.triton_cert, arguments.triton_key, arguments.triton_ca)
+        for name in release.prune(directory, arguments.triton, files if files.ca else None):
             print(f"removed {name}")
     elif arguments.rollback:
         release.roll_back(directory, sidecars=_sidecars(arguments), wait_s=arguments.wait_s)

@@ -39,6 +39,12 @@ def resolve(path: Path) -> Path:
     return path / os.readlink(link)
 
 
+def resolve_previous(path: Path) -> Path | None:
+    """What `previous` leads to, where `path` is a directory of releases that has such a release."""
+    link = path / PREVIOUS
+    return path / os.readlink(link) if link.is_symlink() and link.is_dir() else None
+
+
 def release_name(repository: Repository) -> str:
     """`NAME-DIGEST8`: the directory's name, and the model's name in Triton."""
     return f"{repository.manifest.name}-{repository.manifest.digest.hex()[:8]}"
@@ -50,9 +56,30 @@ def publish(destination: Path, fill: Callable[[Path], None]) -> bool:
     `fill` writes the files into the empty directory it is given.
     """
     try:
+        _make_home(destination.parent)
         return atomic.create(destination, fill)
     except OSError as error:
         raise ConfigError(f"cannot write {destination}: {error.strerror}", "Check space and permissions.") from None
+
+
+def _make_home(folder: Path) -> None:
+    """Makes the directory; who releases may have a umask that would close it to who serves."""
+    if not folder.is_dir():
+        _make_home(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+
+
+def open_to_readers(home: Path) -> None:
+    """Lets everybody read a release: sidecars and Triton are often other users than the one who releases."""
+    try:
+        for path in (home, *home.rglob("*")):
+            mode = path.stat().st_mode
+            wanted = mode | (0o555 if path.is_dir() else 0o444)
+            if wanted != mode:
+                path.chmod(wanted)
+    except OSError as error:
+        raise ConfigError(f"{home} cannot be made readable: {error.strerror}", "Release as its owner.") from None
 
 
 def activate(directory: Path, name: str) -> None:

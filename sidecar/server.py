@@ -45,7 +45,7 @@ async def serve(settings: Settings) -> None:
         metrics = Metrics()
         models = ModelSwitch(settings, metrics)
         stack.enter_context(metrics_server(settings.metrics, metrics.registry))
-        models.start()
+        await models.start()
         # What is there now stays: a collection that looks through the model's objects would be felt in somebody's call.
         gc.freeze()
         try:
@@ -137,10 +137,12 @@ async def _watch(models: ModelSwitch, health: Health, metrics: Metrics) -> None:
         try:
             await models.look()
             engine = models.current.engine
-            health.set(await engine.ready())
-            metrics.show_backends(engine.backends())
+            ready = await engine.ready()
+            health.set(ready)
+            metrics.show_backends(ready, engine.backends())
         # The watch must outlive whatever one look meets; the next look is a second away.
         except Exception as error:
             log.error("cannot see whether the engine is ready: %s", type(error).__name__)
             health.set(False)
+            metrics.ready.set(False)
         await asyncio.sleep(READY_INTERVAL_S)

@@ -107,8 +107,18 @@ def _read_manifest(path: Path) -> Manifest:
 def open_repository(path: Path, *, verify: bool = True) -> Repository:
     """Opens the repository at `path`; with `verify`, compares every file with the manifest's SHA-256.
 
-    Raises RepositoryError when a file is missing or altered, or taxonomy, labels and calibration disagree.
+    Raises RepositoryError when a file is missing, altered or closed to this user, or taxonomy, labels and calibration
+    disagree; TaxonomyError when the taxonomy is none.
     """
+    try:
+        return _open(path, verify)
+    except OSError as error:
+        raise RepositoryError(
+            f"{error.filename or path} cannot be read: {error.strerror}; let this user read the whole directory"
+        ) from None
+
+
+def _open(path: Path, verify: bool) -> Repository:
     manifest = _read_manifest(path)
     for name in sorted({*REQUIRED, *manifest.files}):
         if not (path / name).is_file():

@@ -79,6 +79,7 @@ def test_every_label_that_a_query_selects_by_exists() -> None:
 
     labels = {f"motive_{name}": set(of) for name, (_, of) in MEASURES.items()}
     labels |= {"motive_call_seconds_bucket": {"method", "le"}, "motive_calls_total": {"method", "status"}}
+    labels |= {"motive_backend_ready": {"address"}, "motive_breaker_state": {"address"}}
     for expression in expressions():
         for name, selector in METRIC.findall(expression):
             selected = {part.split("=")[0].strip("!~ ") for part in selector.split(",") if part}

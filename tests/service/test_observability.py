@@ -44,6 +44,7 @@ def test_metrics_count_texts_cache_abstentions_batches_and_calls(
     assert metric("motive_call_seconds_count", method="Classify") == 3
     assert metric("motive_batch_rows_count") >= 1
     assert metric("motive_model") == 1
+    wait_until(lambda: metric("motive_ready"), lambda ready: ready == 1, 20, "the engine to be shown ready")
     wait_until(lambda: "motive_breaker_state{" in _page(sidecar.metrics_port), bool, 20, "the breaker to be shown")
     assert SECRET not in _page(sidecar.metrics_port)
 

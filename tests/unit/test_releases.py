@@ -1,11 +1,15 @@
 """The directory of releases: whole or not there, switched in one step, and back again."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from sidecar.errors import ConfigError
-from sidecar.releases import activate, is_releases, previous, publish, resolve
+from sidecar.errors import ConfigError, UnavailableError
+from sidecar.release import Sidecars, prune, release
+from sidecar.releases import activate, is_releases, links, previous, publish, resolve
+from tests.fixtures.tiny_model import write_tiny_model
 
 
 def fill(text: str) -> object:
@@ -52,3 +56,57 @@ def test_a_repository_is_no_directory_of_releases(tiny_repository: Path, tmp_pat
     (tmp_path / "releases").mkdir()
     with pytest.raises(ConfigError, match="holds no release yet"):
         resolve(tmp_path)
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A directory with three releases."""
+    for number in (1, 2, 3):
+        path = write_tiny_model(tmp_path / str(number), version=f"0.0.{number}+tiny")
+        release(path, tmp_path / "models", backend="cpu", say=lambda _: None)
+    return tmp_path / "models"
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), ConfigError("no token"), MemoryError(), RuntimeError()])
+def test_whatever_ends_the_wait_for_a_sidecar_sets_the_links_back(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
+    """The next sidecar to start would else serve what none has confirmed."""
+
+    def ask(sidecars: Sidecars, target: str) -> None:
+        raise end
+
+    before = links(released)
+    monkeypatch.setattr(Sidecars, "ask", ask)
+    path = write_tiny_model(tmp_path / "new", version="0.0.4+tiny")
+    with pytest.raises(type(end)):
+        release(path, released, sidecars=Sidecars(("unix:/nowhere",)), say=lambda _: None)
+    assert links(released) == before
+
+
+def test_a_token_that_cannot_be_read_is_one_sentence(released: Path, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes("schlüssel".encode())
+    sidecars = Sidecars(("unix:/nowhere",), token_file=str(tmp_path / "token"))
+    with pytest.raises(ConfigError, match="it is not ASCII"):
+        release(tmp_path / "1", released, sidecars=sidecars, say=lambda _: None)
+
+
+def test_what_is_released_can_be_read_by_others_whatever_the_umask(tmp_path: Path) -> None:
+    """Sidecars and Triton run as users of their own."""
+    path = write_tiny_model(tmp_path / "model")
+    (path / "tokenizer.json").chmod(0o600)
+    before = os.umask(0o077)
+    try:
+        release(path, tmp_path / "of" / "models", backend="python", say=lambda _: None)
+    finally:
+        os.umask(before)
+    for one in (tmp_path / "of", *(tmp_path / "of").rglob("*")):
+        wanted = 0o555 if one.is_dir() else 0o444
+        assert stat.S_IMODE(one.stat().st_mode) & wanted == wanted, one
+
+
+def test_a_triton_that_cannot_be_asked_to_unload_keeps_every_release(released: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9 cannot be asked"):
+        prune(released, ["127.0.0.1:9"])
+    assert len(list((released / "releases").iterdir())) == 3
+    assert len(prune(released)) == 1
