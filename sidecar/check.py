@@ -136,6 +136,8 @@ def _sidecar(connection: Connection) -> Iterator[Finding]:
     version = model["server_version"]
     remedy = "" if version == __version__ else f"Run version {__version__} of the sidecar."
     yield Finding("sidecar", not remedy, f"{version} at {target}, engine {model['engine']}", remedy)
+    yield _engine(model)
+    yield _release(model["release_error"])
     name = f"{model['name']}@{model['version']}/{model['digest'][:8]}"
     loaded = connection.execute(
         "select count(*) from motive.taxonomies where digest = pg_catalog.decode(%s, 'hex')", [model["taxonomy_digest"]]
@@ -146,6 +148,19 @@ def _sidecar(connection: Connection) -> Iterator[Finding]:
         )
     else:
         yield Finding("model", True, f"{name}, {loaded[0]} codes")
+
+
+def _engine(model: dict[str, Any]) -> Finding:
+    """Whether the engine answers, and each Triton that has something to say."""
+    listed = [f"{one['address']} {one['breaker']}: {one['reason']}" for one in model["backends"] if one["reason"]]
+    text = "; ".join(["ready" if model["ready"] else "not ready", *listed])
+    return Finding("engine", model["ready"], text, "" if model["ready"] else "Start Triton, or look into its log.")
+
+
+def _release(error: str) -> Finding:
+    """Whether the newest release is the one that serves."""
+    remedy = "Wait, if Triton is loading it; else motive release --rollback, or release a mended one."
+    return Finding("release", not error, error or "the newest one serves", remedy if error else "")
 
 
 def _answer(connection: Connection, home: str) -> Iterator[Finding]:

@@ -13,9 +13,10 @@ from sidecar.check import check
 from sidecar.errors import ConfigError
 from sidecar.extension_script import SCRIPT, script, sources
 from sidecar.install import find_tree, install, installed_version, tree_of_dsn, uninstall
+from sidecar.pb import motive_pb2 as pb
 from sidecar.postgres_tree import PostgresTree, newest_tree
 from sidecar.private_postgres import PrivatePostgres, copy_tree
-from tests.fixtures.fake_sidecar import FakeSidecar
+from tests.fixtures.fake_sidecar import FakeSidecar, described_model
 from tests.fixtures.postgres import Connection, value
 
 
@@ -80,6 +81,25 @@ def test_check_names_what_is_missing(
     assert check(fresh_database, say=lines.append) == 1
     assert any("could not be reached" in line for line in lines)
     assert any("motive serve" in line for line in lines)
+
+
+def test_check_tells_of_an_engine_that_does_not_answer_and_of_a_release_that_is_refused(
+    connection: Connection, fake_sidecar: FakeSidecar
+) -> None:
+    def ailing(request: pb.GetModelRequest) -> pb.GetModelResponse:
+        said = described_model(request)
+        said.ready = False
+        said.release_error = "motive-2 is refused: no model"
+        said.backends.add(address="triton:8001", breaker=pb.BREAKER_STATE_OPEN, reason="does not answer")
+        return said
+
+    fake_sidecar.get_model = ailing
+    lines: list[str] = []
+    assert check(connection.info.dsn, say=lines.append) == 1
+    page = "\n".join(lines)
+    assert "FAIL  engine     not ready; triton:8001 open: does not answer" in page
+    assert "FAIL  release    motive-2 is refused: no model" in page
+    assert "motive release --rollback" in page
 
 
 def test_make_builds_the_same_script(tmp_path: Path) -> None:
