@@ -72,9 +72,11 @@ class Classifier:
         Raises InputError (too many texts), OverloadError, DeadlineError, UnavailableError, InternalError. A text that
         alone cannot be classified gets a Classification with `error` set. The messages are shared: copy before change.
         """
-        if len(texts) > limits.MAX_TEXTS:
+        # More than is ever admitted would be refused for ever: an overload passes, so callers would go on trying.
+        most = min(limits.MAX_TEXTS, self._max_admitted)
+        if len(texts) > most:
             raise InputError(
-                f"{len(texts)} texts in one request; the limit is {limits.MAX_TEXTS}", "Send them in several requests."
+                f"{len(texts)} texts in one request; the limit is {most}", "Send them in several requests."
             )
         with self.admitted(len(texts)):
             return await self._classify(texts, redacted, priority, deadline)

@@ -18,7 +18,7 @@ DIRECTORY_MODE = 0o750
 def owned_socket(path: Path) -> Iterator[None]:
     """Holds `path` for this process: makes its directory, locks, and removes what a killed server left behind.
 
-    Raises ConfigError when another server holds it, or when its directory is open to everybody.
+    Raises ConfigError when another server holds it, something else lies there, or its directory is open to everybody.
     """
     try:
         path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -37,12 +37,22 @@ def owned_socket(path: Path) -> Iterator[None]:
             raise ConfigError(
                 f"another sidecar is serving on {path}", "Stop it first, or choose another socket with --listen."
             ) from None
-        path.unlink(missing_ok=True)
+        _remove_old(path)
         yield
         path.unlink(missing_ok=True)
     finally:
         # The lock file stays: removing it would let two servers lock two different files of one name.
         os.close(lock)
+
+
+def _remove_old(path: Path) -> None:
+    """Removes a socket at `path`; whatever else lies there is somebody's, and stays."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ConfigError(f"{path} is no socket", "Choose another path with --listen, or remove what lies there.")
+        path.unlink()
+    except FileNotFoundError:
+        pass
 
 
 def open_to_group(path: Path, group: str) -> None:

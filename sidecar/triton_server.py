@@ -24,7 +24,9 @@ from sidecar.repository import RepositoryError, TaxonomyError, open_repository
 from sidecar.triton_repository import write_triton_model
 
 WHEEL: Final = "nvidia-pytriton==0.7.0"
+ON_DISK_MIB: Final = 150
 NEEDED_MIB: Final = 220
+"""While pip unpacks it beside the wheel."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def install(cache: Path | None = None) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(target.parent).free < NEEDED_MIB * 2**20:
         raise ConfigError(f"Triton needs {NEEDED_MIB} MB in {target.parent}", "Make room, or set XDG_CACHE_HOME.")
-    print(f"fetching Triton ({WHEEL}, 55 MB; {NEEDED_MIB} MB on disk) into {target}", file=sys.stderr)
+    print(f"fetching Triton ({WHEEL}, 55 MB; {ON_DISK_MIB} MB on disk) into {target}", file=sys.stderr)
     # In one step: a fetch that breaks off leaves nothing that looks like Triton.
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=target.parent))
     try:
@@ -76,7 +78,7 @@ def _check_machine() -> None:
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         raise ConfigError(
             "the wheel with Triton's binary is for Linux on x86-64 alone",
-            "Run NVIDIA's image: docker compose up triton.",
+            "Run NVIDIA's image: docker compose up triton-gpu, or triton-cpu where there is no GPU.",
         )
 
 
@@ -158,7 +160,7 @@ def run(path: Path, ports: Ports) -> int:
     with model_directory(path) as (models, name):
         process = subprocess.Popen(command(home, models, ports, name), env=environment(home))
         engine = f"triton://127.0.0.1:{ports.grpc}/{name}?repository={path.absolute()}"
-        print(f"for the sidecar: motive serve --engine '{engine}'", file=sys.stderr)
+        print(f"for the sidecar: motive serve --listen 127.0.0.1:50051 --engine '{engine}'", file=sys.stderr)
         # Both reach the whole foreground: Triton ends by itself, and this process waits for it and cleans up.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: process.terminate())

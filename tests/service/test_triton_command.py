@@ -28,7 +28,7 @@ def test_it_serves_a_model_names_the_engine_and_ends_cleanly(
     try:
         wait_until(lambda: serves(port), bool, 120, "Triton to serve the model")
         engine = f"triton://127.0.0.1:{port}/motive?repository={tiny_repository}"
-        assert f"motive serve --engine '{engine}'" in log.read_text()
+        assert f"motive serve --listen 127.0.0.1:50051 --engine '{engine}'" in log.read_text()
         assert run_sidecar(engine).wait_serving().classify("a cheap phone") == ["price_value"]
     finally:
         process.send_signal(signal.SIGTERM)

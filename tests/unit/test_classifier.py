@@ -62,9 +62,9 @@ async def test_a_motive_at_the_end_of_a_long_text_is_found(classifier: Classifie
 
 async def test_more_than_is_admitted_is_refused_at_once(classifier: Classifier) -> None:
     """F15 the classifier's part."""
-    with pytest.raises(OverloadError, match="at most 50"):
-        await classifier.classify([f"cheap {i}" for i in range(51)])
-    assert classifier.metrics.refused._value.get() == 51
+    with classifier.admitted(1), pytest.raises(OverloadError, match="holds 1 texts of at most 50"):
+        await classifier.classify([f"cheap {i}" for i in range(50)])
+    assert classifier.metrics.refused._value.get() == 50
     assert len(await classifier.classify([f"cheap {i}" for i in range(50)])) == 50
     await asyncio.wait_for(classifier.idle(), 5)
 
@@ -121,6 +121,12 @@ async def test_explain_has_nothing_to_say_of_unknown(classifier: Classifier) -> 
     response = await explain(classifier, "wireless mouse", redacted=True, deadline=None)
     assert not response.result.motives
     assert not response.evidence
+
+
+async def test_more_than_is_ever_admitted_is_bad_input(classifier: Classifier) -> None:
+    """F26 "try again" would be a lie."""
+    with pytest.raises(InputError, match="the limit is 50"):
+        await classifier.classify([f"cheap {i}" for i in range(51)])
 
 
 async def test_explain_is_admitted_like_other_work(classifier: Classifier) -> None:
