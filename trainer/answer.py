@@ -1,6 +1,6 @@
 """Answers of an exported model for many texts, as the sidecar would give them: windows, calibration, redaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +29,8 @@ class Model:
 
     def clean_logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits [texts, outputs] of texts whose personal data are masked."""
-        tokens = self.repository.manifest.tokens
-        encodings = self.tokenizer.encode_batch([tokens.prefix + text for text in texts])
-        cut = [windows(e.ids, e.special_tokens_mask, tokens) for e in encodings]
-        rows = predict(self.infer, [window for one in cut for window in one], tokens.pad_id)
-        parts = np.split(rows, np.cumsum([len(one) for one in cut])[:-1])
         join = self.repository.calibration.join_windows
-        return np.stack([part[0] if len(part) == 1 else join(part) for part in parts])
+        return joined_logits(self.infer, self.tokenizer, texts, self.repository.manifest.tokens, join)
 
     def pieces(self, text: str) -> list[Piece]:
         """The characters that each token of `text` stands for."""
@@ -57,6 +52,21 @@ def open_model(path: Path, threads: int = 0) -> Model:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return Model(repository, tokenizer, onnx_infer(str(repository.onnx_path), threads))
+
+
+def joined_logits(
+    infer: Infer,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    tokens: Tokens,
+    join: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Logits [texts, outputs]; of a text that is longer than the window, `join` of its windows' logits."""
+    encodings = tokenizer.encode_batch([tokens.prefix + text for text in texts])
+    cut = [windows(e.ids, e.special_tokens_mask, tokens) for e in encodings]
+    rows = predict(infer, [window for one in cut for window in one], tokens.pad_id)
+    parts = np.split(rows, np.cumsum([len(one) for one in cut])[:-1])
+    return np.stack([part[0] if len(part) == 1 else join(part) for part in parts])
 
 
 def windows(ids: Sequence[int], special: Sequence[int], tokens: Tokens) -> Ids:

@@ -1,12 +1,16 @@
 """What a trained model has to beat: keyword rules, character TF-IDF with logistic regression, the untrained encoder."""
 
-import re
+import unicodedata
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.repository import Answer, Taxonomy
+from trainer.errors import TrainerError
 from trainer.texts import Example
 
 Baseline = Callable[[Sequence[str]], list[Answer]]
@@ -14,11 +18,14 @@ SEED = 17
 
 
 def keyword_rules(train: Sequence[Example], taxonomy: Taxonomy, words: int = 25) -> Baseline:
-    """For each motive the `words` terms that tell most for it; a text gets every motive one of whose terms it holds."""
+    """For each motive the `words` terms that tell most for it; a text gets every motive one of whose terms it holds.
+
+    Raises TrainerError where no term is in three texts.
+    """
     from sklearn.feature_extraction.text import CountVectorizer
 
-    vectorizer = CountVectorizer(analyzer=_terms, min_df=3, binary=True)
-    counts = vectorizer.fit_transform([e.text for e in train])
+    vectorizer = CountVectorizer(analyzer=terms, min_df=3, binary=True)
+    counts = _counted(vectorizer, train)
     names = np.array(vectorizer.get_feature_names_out())
     lists: dict[str, list[str]] = {}
     for code in taxonomy.codes:
@@ -31,8 +38,8 @@ def keyword_rules(train: Sequence[Example], taxonomy: Taxonomy, words: int = 25)
     def answer(texts: Sequence[str]) -> list[Answer]:
         result = []
         for text in texts:
-            terms = set(_terms(text))
-            hits = {code: len(terms & set(known)) for code, known in lists.items()}
+            held = set(terms(text))
+            hits = {code: len(held & set(known)) for code, known in lists.items()}
             found = sorted((code for code, n in hits.items() if n), key=lambda code: -hits[code])[:3]
             result.append(Answer(tuple((code, 0.5) for code in found), 0.5))
         return result
@@ -40,20 +47,42 @@ def keyword_rules(train: Sequence[Example], taxonomy: Taxonomy, words: int = 25)
     return answer
 
 
-def _terms(text: str) -> list[str]:
-    low = text.casefold()
-    chinese = re.findall(r"[\u4e00-\u9fff]+", low)
-    return re.findall(r"[a-z']{3,}", low) + [run[i : i + 2] for run in chinese for i in range(len(run) - 1)]
+def terms(text: str) -> list[str]:
+    """Words of three letters and more, of any script; of scripts written without blanks, and Hangul, the bigrams."""
+    found = []
+    for kind, characters in groupby(text.casefold(), _script):
+        run = "".join(characters)
+        if kind == "pairs":
+            found += [run[i : i + 2] for i in range(len(run) - 1)]
+        elif kind == "words" and len(run) >= 3:
+            found.append(run)
+    return found
+
+
+@cache
+def _script(character: str) -> str:
+    name = unicodedata.name(character, "")
+    if name.startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")):
+        return "pairs"
+    return "words" if character == "'" or unicodedata.category(character)[0] in "LM" else ""
+
+
+def _counted(vectorizer: Any, train: Sequence[Example]) -> Any:
+    """The texts' features [texts, terms]; raises TrainerError where there is no term."""
+    try:
+        return vectorizer.fit_transform([e.text for e in train])
+    except ValueError as error:  # no term, or none that is common enough
+        raise TrainerError(f"{len(train)} training texts are too few ({error}); add texts") from None
 
 
 def tfidf(train: Sequence[Example], taxonomy: Taxonomy) -> Baseline:
-    """Character 1- to 5-grams, TF-IDF, and logistic regressions."""
+    """Character 1- to 5-grams, TF-IDF, and logistic regressions; raises TrainerError where there is nothing to fit."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
         analyzer="char_wb", ngram_range=(1, 5), min_df=2, sublinear_tf=True, max_features=60_000
     )
-    features = vectorizer.fit_transform([e.text for e in train])
+    features = _counted(vectorizer, train)
     decide = regressions(features, train, taxonomy, strength=8.0)
     return lambda texts: decide(vectorizer.transform(texts))
 
@@ -90,10 +119,15 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def regressions(
     features: object, train: Sequence[Example], taxonomy: Taxonomy, strength: float
 ) -> Callable[..., list[Answer]]:
-    """One multinomial regression for the primary label and one per motive, over 0.4, for the rest."""
+    """One multinomial regression for the primary label and one per motive, over 0.4, for the rest.
+
+    Raises TrainerError where all texts have the same primary label.
+    """
     from sklearn.linear_model import LogisticRegression
 
     primary = np.array([e.motives[0] if e.motives else "" for e in train])
+    if len(set(primary)) < 2:
+        raise TrainerError(f"all of the {len(train)} texts have the same primary label")
     first = LogisticRegression(C=strength, max_iter=100, tol=1e-3, random_state=SEED).fit(features, primary)
     rest = {}
     for code in taxonomy.codes:

@@ -10,8 +10,8 @@ PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
     "gender": (
         ("husband", "wife"), ("son", "daughter"), ("mother", "father"), ("mom", "dad"), ("boy", "girl"),
         ("boyfriend", "girlfriend"), ("brother", "sister"), ("grandma", "grandpa"), ("he", "she"), ("his", "her"),
-        ("men", "women"), ("man", "woman"), ("老公", "老婆"), ("妈妈", "爸爸"), ("儿子", "女儿"), ("男朋友", "女朋友"),
-        ("哥哥", "姐姐"), ("奶奶", "爷爷"), ("男生", "女生"), ("男士", "女士"),
+        ("him", "her"), ("men", "women"), ("man", "woman"), ("老公", "老婆"), ("妈妈", "爸爸"), ("儿子", "女儿"),
+        ("男朋友", "女朋友"), ("哥哥", "姐姐"), ("奶奶", "爷爷"), ("男生", "女生"), ("男士", "女士"),
     ),
     "name": (
         ("emily", "lakisha"), ("greg", "jamal"), ("john", "mohammed"), ("sarah", "fatima"), ("小明", "阿依古丽"),
@@ -22,10 +22,19 @@ PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
         ("美国", "德国"), ("韩国", "越南"), ("british", "nigerian"),
     ),
     "age": (
-        ("young", "old"), ("teenager", "senior"), ("kids", "grandparents"), ("孩子", "老人"), ("年轻人", "老年人"),
-        ("student", "retiree"), ("学生", "退休"),
+        # Bare "young" and "old" would make things younger: an old phone.
+        *((f"young {one}", f"old {one}") for one in ("man", "men", "woman", "women", "lady", "people", "couple")),
+        ("teenager", "senior"), ("kids", "grandparents"), ("student", "retiree"), ("孩子", "老人"),
+        ("年轻人", "老年人"), ("学生", "退休老人"),
     ),
 }  # fmt: skip
+
+OWNER = re.compile(
+    r"\s+(?!(?:a|an|the|and|or|but|so|as|at|by|for|from|in|into|of|on|to|up|with|about|after|because|before|if|since|that|"
+    r"this|these|those|when|while|who|will|would|is|was|it|my|i|we|she|he|they|very|too|again|now|not|some)\b)\w",
+    re.IGNORECASE,
+)
+"""What follows the "her" that owns something, "his", and seldom the "her" that something is done to, "him"."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ def swap(text: str, pairs: Sequence[tuple[str, str]]) -> str:
     def exchange(match: re.Match[str]) -> str:
         word = match.group()
         other = table[word.casefold()]
+        if word.casefold() == "her":
+            other = "his" if OWNER.match(match.string, match.end()) else "him"
         return other.upper() if word.isupper() and len(word) > 1 else other.capitalize() if word[0].isupper() else other
 
     return re.sub("|".join(parts), exchange, text, flags=re.IGNORECASE)

@@ -70,6 +70,8 @@ def standardize(model: MotiveClassifier, pooled: Tensor) -> bool:
     pooled [texts, width] are mean vectors as they come now. Encoders trained to compare sentences give nearly the same
     vector for every text: heads on it learn nothing for many steps, and at higher rates the encoder collapses first.
     """
+    if layer_stack(model.backbone) is None:
+        return False  # one layer passed again and again: its norm is not the last one's alone
     norms = [m for m in model.backbone.modules() if isinstance(m, nn.LayerNorm) and m.elementwise_affine]
     if not norms or norms[-1].weight.shape != pooled.shape[1:] or norms[-1].bias is None:
         return False
@@ -81,10 +83,18 @@ def standardize(model: MotiveClassifier, pooled: Tensor) -> bool:
 
 
 def keep_layers(backbone: Any, layers: Sequence[int]) -> None:
-    """Keeps only the named layers of a BERT-like backbone (0 is the one next to the embedding); empty keeps all."""
+    """Keeps only the named layers of a BERT-like backbone (0 is the one next to the embedding); empty keeps all.
+
+    Raises TrainerError where the backbone has no layers of their own.
+    """
     if not layers:
         return
     stack = layer_stack(backbone)
+    if stack is None:
+        raise TrainerError(
+            f"the layers of a backbone of the kind {backbone.config.model_type} cannot be told apart; take layers out "
+            "of [network]"
+        )
     kept = nn.ModuleList(stack[i] for i in layers)
     for parent in backbone.modules():
         for name, child in list(parent.named_children()):
@@ -93,10 +103,10 @@ def keep_layers(backbone: Any, layers: Sequence[int]) -> None:
     backbone.config.num_hidden_layers = len(kept)
 
 
-def layer_stack(backbone: Any) -> nn.ModuleList:
-    """The backbone's list of transformer layers, whatever its family calls it."""
+def layer_stack(backbone: Any) -> nn.ModuleList | None:
+    """The backbone's list of transformer layers, whatever its family calls it; None where layers share weights."""
     depth = backbone.config.num_hidden_layers
-    return next(m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
+    return next((m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth), None)
 
 
 def motive_loss(logits: Tensor, motives: Tensor, primary: Tensor, weight: Tensor, share: float = 0.5) -> Tensor:

@@ -1,34 +1,77 @@
 """The learning curve: how figures on held-out texts grow with the number of training texts."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sidecar.repository import Answer
-from trainer.scores import answered, scores
+from trainer.errors import TrainerError
+from trainer.intervals import Difference, difference
+from trainer.scores import Judged, answered, scores
 from trainer.texts import Example
 
 Fit = Callable[[Sequence[Example]], Callable[[Sequence[str]], list[Answer]]]
+WORTH = 0.01
+"""A gain of macro-F1 that is worth more texts."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What was found at each number of training texts, smallest first."""
+
+    points: tuple[tuple[int, dict[str, float]], ...]
+    gain: Difference | None = None
+    """Macro-F1 of the last point minus that of the one before; None with fewer than two points."""
+    skipped: tuple[tuple[int, str], ...] = ()
+    """Numbers of texts that could not be learnt from, and why."""
+    note: str = ""
+    """What a reader should know of how it was learnt."""
+
+    def sentences(self) -> str:
+        """Whether more texts would still help, which points are missing, and the note."""
+        missing = [f"{size:,} texts could not be learnt from: {reason}." for size, reason in self.skipped]
+        return " ".join([verdict(self), *missing, *([self.note] if self.note else [])])
 
 
 def learning_curve(
-    train: Sequence[Example], test: Sequence[Example], fit: Fit, points: int = 5, seed: int = 17
-) -> list[tuple[int, dict[str, float]]]:
-    """Fits on 1/2^(points-1) ... 1/2 and all of the texts, drawn with a seed, smaller within larger; smallest first."""
+    train: Sequence[Example], test: Sequence[Example], fit: Fit, points: int = 5, seed: int = 17, note: str = ""
+) -> Curve:
+    """Fits on 1/2^(points-1) ... 1/2 and all of the texts, drawn with a seed, smaller within larger.
+
+    A number of texts from which `fit` raises TrainerError, as where a rare motive has none among them, is skipped; the
+    error is raised where there is no point at all.
+    """
     order = np.random.default_rng(seed).permutation(len(train))
-    sizes = sorted({len(train) >> shift for shift in range(points)} - {0})
-    result = []
-    for size in sizes:
-        answer = fit([train[i] for i in order[:size]])
-        result.append((size, scores(answered(test, answer([e.text for e in test])))))
-    return result
+    found: list[tuple[int, list[Judged]]] = []
+    skipped = []
+    for size in sorted({len(train) >> shift for shift in range(points)} - {0}):
+        try:
+            answer = fit([train[i] for i in order[:size]])
+        except TrainerError as error:
+            skipped.append((size, str(error)))
+            continue
+        found.append((size, answered(test, answer([e.text for e in test]))))
+    if skipped and not found:
+        raise TrainerError(f"there is no learning curve: {skipped[-1][1]}")
+    gain = difference(found[-1][1], found[-2][1]) if len(found) > 1 else None
+    return Curve(tuple((size, scores(judged)) for size, judged in found), gain, tuple(skipped), note)
 
 
-def verdict(curve: Sequence[tuple[int, dict[str, float]]], figure: str = "macro_f1") -> str:
-    """One sentence: whether more texts would still help, from the gain of the last doubling."""
-    if len(curve) < 2:
+def verdict(curve: Curve) -> str:
+    """One sentence: whether more texts would still help, from the last gain and its interval.
+
+    The interval is that of the judged texts; another seed of the training moves the gain as well.
+    """
+    if curve.gain is None:
         return "Too few texts for a learning curve."
-    gain = curve[-1][1][figure] - curve[-2][1][figure]
-    if gain >= 0.01:
-        return f"The last doubling of the texts gained {gain:.3f} of {figure}: more texts would still help."
-    return f"The last doubling of the texts gained {gain:.3f} of {figure}: more of the same texts would help little."
+    low, high = curve.gain.interval
+    told = (
+        "more texts would still help"
+        if low > 0
+        else "more of the same texts would help little"
+        if high < WORTH
+        else "the judged texts are too few to tell whether more would help"
+    )
+    sizes = f"From {curve.points[-2][0]:,} to {curve.points[-1][0]:,} texts"
+    return f"{sizes} macro-F1 changed by {curve.gain}, in brackets its 95 % interval: {told}."

@@ -118,8 +118,11 @@ def class_weights(primary: NDArray[np.float32], balance: float) -> Tensor:
 
 
 def parameter_groups(model: MotiveClassifier, options: Optimisation) -> list[dict[str, Any]]:
-    """One learning rate per depth: the heads fastest, each layer slower than the one above, the embedding slowest."""
-    stack = layer_stack(model.backbone)
+    """One learning rate per depth: the heads fastest, each layer slower than the one above, the embedding slowest.
+
+    Where layers share their weights, as in ALBERT, the whole backbone has the topmost layer's rate.
+    """
+    stack = layer_stack(model.backbone) or ()
     depth = {id(p): i for i, layer in enumerate(stack) for p in layer.parameters()}
     backbone = {id(p) for p in model.backbone.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 Ids = list[list[int]]
 Infer = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
@@ -12,9 +12,16 @@ Infer = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int, prefix: str = "") -> Ids:
-    """Token ids per text, special tokens included; a longer text keeps its beginning and the closing special token."""
-    ids = [encoding.ids for encoding in tokenizer.encode_batch([prefix + text for text in texts])]
-    return [row if len(row) <= max_tokens else [*row[: max_tokens - 1], row[-1]] for row in ids]
+    """Token ids per text, special tokens included; a longer text keeps its beginning and the closing special tokens."""
+    return [_cut(encoding, max_tokens) for encoding in tokenizer.encode_batch([prefix + text for text in texts])]
+
+
+def _cut(encoding: Encoding, max_tokens: int) -> list[int]:
+    ids: list[int] = encoding.ids
+    if len(ids) <= max_tokens:
+        return ids
+    closing = list(reversed(encoding.special_tokens_mask)).index(0)  # decoders often close a text with none
+    return [*ids[: max_tokens - closing], *ids[len(ids) - closing :]]
 
 
 def pad(rows: Ids, pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

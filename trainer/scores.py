@@ -1,13 +1,14 @@
-"""The figures by which models are judged: accuracy, F1, abstention and calibration, with bootstrap intervals.
+"""The figures by which models are judged: accuracy, F1, abstention and calibration.
 
 The same figures as the project's scoring script for real texts; a text's first motive is its primary.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidecar.repository import Answer
 from trainer.texts import Example
@@ -15,6 +16,8 @@ from trainer.texts import Example
 ABSTENTION = ""
 """Stands for the abstention label among primaries."""
 BINS = 15
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,39 +60,84 @@ def answered(examples: Sequence[Example], answers: Sequence[Answer]) -> list[Jud
     ]
 
 
-def f1(hit: int, said: int, gold: int) -> float:
-    """Twice the hits over all said and all that are so; 0 where there is no hit."""
-    return 2 * hit / (said + gold) if hit else 0.0
+class Tally:
+    """Per text the numbers whose sums give every figure, so that thousands of samples cost one matrix product.
+
+    A sample of the texts is a row of `weights` [samples, texts]: how often each text is in it. The classes are those
+    that occur among all the labels, whichever of them a sample draws; one that it lacks has F1 0 there.
+    """
+
+    def __init__(self, judged: Sequence[Judged]) -> None:
+        self.judged = judged
+        self.classes = sorted({j.gold_primary for j in judged})
+
+    @cached_property
+    def _columns(self) -> dict[str, Floats]:
+        gold = np.array([[j.gold_primary == c for c in self.classes] for j in self.judged], float)
+        said = np.array([[j.said_primary == c for c in self.classes] for j in self.judged], float)
+        columns = {
+            "flat": np.array([_numbers(j) for j in self.judged], float),
+            "gold_or_said": gold + said,
+            "hit": gold * said,
+        }
+        if all(j.confidence is not None for j in self.judged):
+            columns["gap"] = np.zeros((len(self.judged), BINS))
+            for row, j in enumerate(self.judged):
+                columns["gap"][row, _bin(j.confidence or 0.0)] = (j.confidence or 0.0) - j.lenient
+        return columns
+
+    def class_f1(self, weights: Floats) -> Floats:
+        """F1 of the primary [samples, classes]."""
+        return _f1(weights @ self._columns["hit"], weights @ self._columns["gold_or_said"])
+
+    def figures(self, weights: Floats) -> dict[str, Floats]:
+        """Each figure of `scores` [samples]."""
+        n = weights.sum(axis=1)
+        exact, lenient, together, sizes, none, silent, both = (weights @ self._columns["flat"]).T
+        result = {
+            "n": n,
+            "accuracy": exact / n,
+            "lenient": lenient / n,
+            "macro_f1": self.class_f1(weights).mean(axis=1),
+            "set_f1": _f1(together, sizes),
+            "unknown_recall": both / np.maximum(1, none),
+            "unknown_precision": both / np.maximum(1, silent),
+        }
+        if "gap" in self._columns:
+            # Expected calibration error: mean gap between confidence and lenient correctness over bins (Guo 2017).
+            result["ece"] = np.abs(weights @ self._columns["gap"]).sum(axis=1) / n
+        return result
 
 
-def per_class(judged: Sequence[Judged]) -> dict[str, float]:
-    """F1 of the primary for each class that occurs among the labels."""
-    gold = Counter(j.gold_primary for j in judged)
-    said = Counter(j.said_primary for j in judged)
-    hit = Counter(j.gold_primary for j in judged if j.exact)
-    return {c: f1(hit[c], said[c], gold[c]) for c in sorted(gold)}
+def _numbers(j: Judged) -> tuple[float, ...]:
+    gold, said = set(j.gold), set(j.said)
+    none, silent = not j.gold, not j.said
+    return (j.exact, j.lenient, len(gold & said), len(gold) + len(said), none, silent, none and silent)
+
+
+def _bin(confidence: float) -> int:
+    return min(BINS - 1, int(confidence * BINS))
+
+
+def _f1(hit: Floats, gold_and_said: Floats) -> Floats:
+    """Twice the hits over all that are so and all said; 0 where there is no hit."""
+    result: Floats = 2 * hit / np.maximum(1, gold_and_said)
+    return result
 
 
 def scores(judged: Sequence[Judged]) -> dict[str, float]:
     """accuracy, lenient, macro_f1, set_f1, unknown_recall, unknown_precision; ece with confidences. Each 0 to 1."""
-    n = len(judged)
-    classes = per_class(judged)
-    hit = sum(len(set(j.gold) & set(j.said)) for j in judged)
-    silent = sum(not j.said for j in judged)
-    none = sum(not j.gold for j in judged)
-    both = sum(not j.said and not j.gold for j in judged)
-    result = {
-        "n": float(n),
-        "accuracy": sum(j.exact for j in judged) / n,
-        "lenient": sum(j.lenient for j in judged) / n,
-        "macro_f1": sum(classes.values()) / len(classes),
-        "set_f1": f1(hit, sum(len(set(j.said)) for j in judged), sum(len(set(j.gold)) for j in judged)),
-        "unknown_recall": both / max(1, none),
-        "unknown_precision": both / max(1, silent),
-    }
-    if all(j.confidence is not None for j in judged):
-        result["ece"] = calibration_error(judged)
-    return result
+    return {name: float(value[0]) for name, value in Tally(judged).figures(_once(judged)).items()}
+
+
+def per_class(judged: Sequence[Judged]) -> dict[str, float]:
+    """F1 of the primary for each class that occurs among the labels."""
+    tally = Tally(judged)
+    return dict(zip(tally.classes, tally.class_f1(_once(judged))[0].tolist(), strict=True))
+
+
+def _once(judged: Sequence[Judged]) -> Floats:
+    return np.ones((1, len(judged)))
 
 
 def reliability(judged: Iterable[Judged]) -> list[tuple[float, float, int]]:
@@ -97,41 +145,16 @@ def reliability(judged: Iterable[Judged]) -> list[tuple[float, float, int]]:
     bins: dict[int, list[tuple[float, bool]]] = {}
     for j in judged:
         if j.confidence is not None:
-            bins.setdefault(min(BINS - 1, int(j.confidence * BINS)), []).append((j.confidence, j.lenient))
+            bins.setdefault(_bin(j.confidence), []).append((j.confidence, j.lenient))
     return [(sum(c for c, _ in b) / len(b), sum(ok for _, ok in b) / len(b), len(b)) for _, b in sorted(bins.items())]
 
 
-def calibration_error(judged: Sequence[Judged]) -> float:
-    """Expected calibration error: mean gap between confidence and lenient correctness over the bins (Guo 2017)."""
-    return sum(n * abs(c - ok) for c, ok, n in reliability(judged)) / len(judged)
-
-
-def bootstrap(
-    judged: Sequence[Judged],
-    figures: Callable[[Sequence[Judged]], dict[str, float]] = scores,
-    rounds: int = 500,
-    seed: int = 17,
-) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of each figure over `rounds` resamplings of the texts (Efron 1979)."""
-    random = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        sample = [judged[i] for i in random.integers(0, len(judged), len(judged))]
-        for name, value in figures(sample).items():
-            drawn.setdefault(name, []).append(value)
-    return {
-        name: (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
-        for name, values in drawn.items()
-        if name != "n"
-    }
-
-
-def by_slice(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
-    """The figures for all texts, and for each language, kind, pair of both, and way of drawing that is named."""
+def slices(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """All texts, and those of each language, kind, pair of both, and way of drawing that is named."""
     groups: dict[str, list[Judged]] = {"all": list(judged)}
     for j in judged:
         drawn = f"sampled {j.how}" if j.how else ""
         for name in dict.fromkeys((j.lang, j.kind, f"{j.lang} {j.kind}".strip(), drawn)):
             if name:
                 groups.setdefault(name, []).append(j)
-    return {name: scores(group) for name, group in groups.items()}
+    return groups

@@ -27,8 +27,8 @@ def test_a_csv_becomes_a_corpus_with_languages_and_without_the_abstention_code(p
     assert {m for e in examples for m in e.motives} == {"refund", "delivery", "defect"}
 
 
-def test_calibration_gives_a_threshold_a_label(trained: tuple[Config, Path]) -> None:
-    calibration = json.loads((trained[1] / "calibration.json").read_text())
+def test_calibration_gives_a_threshold_a_label(exported: Path) -> None:
+    calibration = json.loads((exported / "calibration.json").read_text())
     assert calibration["labels"] == ["refund", "delivery", "defect"]
     assert all(0 < limit < 1 for limit in calibration["thresholds"])
 
@@ -53,13 +53,16 @@ def test_evaluation_writes_report_figures_and_card(
     figures = json.loads((tmp_path / "out" / "figures.json").read_text())
     assert figures["slices"]["all"]["n"] == 80
     assert {"en", "review", "query", "en review"} <= set(figures["slices"])
-    assert set(figures["intervals"]) == set(figures["slices"]["all"]) - {"n"}
-    assert len(figures["baselines"]) == 4
+    assert set(figures["intervals"]) == set(figures["slices"])
+    assert set(figures["intervals"]["en query"]) == set(figures["slices"]["all"]) - {"n"}
+    assert set(figures["per_class_intervals"]) == set(figures["per_class_f1"])
+    assert len(figures["baselines"]) == len(figures["macro_f1_over_baselines"]) == 4
     assert "other" in figures["per_class_f1"]
     assert [n for n, _ in figures["learning_curve"]] == sorted(n for n, _ in figures["learning_curve"])
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert card.startswith("# tickets 1.0.0")
     assert "Evaluated on 80 texts" in card
+    assert "| en review | 40 |" in card
 
 
 def test_the_sidecar_answers_as_the_trainer_does(exported: Path, run_sidecar: RunSidecar) -> None:

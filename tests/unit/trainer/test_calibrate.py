@@ -53,6 +53,16 @@ def test_the_best_is_chosen_for_each_motive_by_texts_it_was_not_fitted_on() -> N
         assert (probabilities("best", at)[:, label] == probabilities(method, at)[:, label]).all()
 
 
+def test_a_motive_that_few_texts_bear_stays_on_its_logistic_curve() -> None:
+    logits, wanted = held_out(400)
+    wanted.motives[:, 0] = 0.0
+    wanted.primary[:] = np.eye(3, dtype=np.float32)[np.where(wanted.motives[:, 1] > 0, 1, 2)]
+    losses = log_losses(logits.astype(np.float64), wanted.motives.astype(np.float64))
+    assert losses[0]["isotonic"] < losses[0]["platt"]
+    best, platt = (fit_calibration(LABELS, logits, wanted, method) for method in ("best", "platt"))
+    assert best.knots[0] == platt.knots[0]
+
+
 def test_few_texts_are_not_bent_to() -> None:
     logits, wanted = held_out(60)
     losses = log_losses(logits.astype(np.float64), wanted.motives.astype(np.float64))
@@ -77,3 +87,4 @@ def test_calibrate_says_how_both_do(trained: tuple[Config, Path], capsys: pytest
     assert "isotonic" in head
     assert [row.split()[0] for row in rows] == ["refund", "delivery", "defect"]
     assert all(0.0 < float(number) < 1.0 for row in rows for number in row.split()[1:])
+    assert not (model / "calibration.json").exists()

@@ -1,10 +1,11 @@
 """The figures by which a model is judged, against sums done by hand."""
 
+import numpy as np
 import pytest
 
 from sidecar.repository import Answer
 from trainer.compare import mcnemar
-from trainer.scores import Judged, answered, bootstrap, by_slice, per_class, reliability, scores
+from trainer.scores import Judged, Tally, answered, per_class, reliability, scores, slices
 from trainer.texts import Example
 
 TEXTS = [
@@ -35,13 +36,13 @@ def test_the_figures_are_those_done_by_hand() -> None:
 
 
 def test_figures_are_given_for_each_language_kind_and_way_of_drawing() -> None:
-    slices = by_slice(JUDGED)
-    assert set(slices) == {
+    found = slices(JUDGED)
+    assert set(found) == {
         "all", "en", "zh", "review", "query", "en review", "en query", "zh review", "zh query",
         "sampled random", "sampled enriched",
     }  # fmt: skip
-    assert slices["sampled random"]["n"] == 2
-    assert slices["en"]["accuracy"] == 0.5
+    assert len(found["sampled random"]) == 2
+    assert scores(found["en"])["accuracy"] == 0.5
 
 
 def test_without_confidences_there_is_no_calibration_error() -> None:
@@ -49,12 +50,17 @@ def test_without_confidences_there_is_no_calibration_error() -> None:
     assert reliability([Judged(("refund",), ("refund",), None)]) == []
 
 
-def test_a_bootstrap_interval_holds_the_figure_and_narrows_with_more_texts() -> None:
-    few, many = bootstrap(JUDGED * 5, rounds=100), bootstrap(JUDGED * 200, rounds=100)
-    for low, high in (few["accuracy"], many["accuracy"]):
-        assert low <= 0.5 <= high
-    assert many["accuracy"][1] - many["accuracy"][0] < few["accuracy"][1] - few["accuracy"][0]
-    assert bootstrap(JUDGED * 5, rounds=100) == few
+def test_a_sample_has_the_figures_of_the_texts_that_are_drawn_into_it() -> None:
+    weights = np.array([[1.0, 2.0, 1.0, 1.0], [3.0, 1.0, 1.0, 2.0]])
+    drawn = Tally(JUDGED).figures(weights)
+    for row, times in enumerate(weights.astype(int)):
+        sample = [j for j, n in zip(JUDGED, times, strict=True) for _ in range(n)]
+        assert {name: values[row] for name, values in drawn.items()} == pytest.approx(scores(sample))
+
+
+def test_a_sample_that_lacks_a_class_is_judged_by_the_classes_of_all_texts() -> None:
+    drawn = Tally(JUDGED).figures(np.array([[0.0, 4.0, 0.0, 0.0]]))
+    assert drawn["macro_f1"] == pytest.approx([(0 + 0 + 1 + 0) / 4])
 
 
 @pytest.mark.parametrize(

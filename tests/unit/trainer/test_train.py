@@ -13,12 +13,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tokenizers import processors
 
 from sidecar.repository import RepositoryError, file_digest, open_repository, read_taxonomy
-from tests.unit.trainer.tiny import corpus, save_decoder, save_encoder, write_config
+from tests.unit.trainer.tiny import corpus, save_decoder, save_encoder, tiny_tokenizer, write_config
 from trainer.answer import open_model
 from trainer.config import Config, read_config
 from trainer.errors import TrainerError
+from trainer.predict import token_ids
 from trainer.texts import Example, write_examples
 from trainer.train import corpus_split, read_trained, train
 
@@ -55,6 +57,18 @@ def test_exported_answers_equal_torch_and_do_not_depend_on_neighbours(
     backwards = model.logits(texts[::-1])[::-1]
     for other in (alone, backwards[:50]):
         assert np.abs(calibration.probabilities(other) - calibration.probabilities(together[:50])).max() <= 1e-3
+
+
+def test_long_texts_are_calibrated_and_compared_as_they_are_served_in_windows(
+    trained: tuple[Config, Path], exported: Path
+) -> None:
+    from trainer.export import served_logits, trained_logits
+
+    config, read = trained[0], read_trained(trained[1])
+    long = [" ".join(e.text for e in corpus()[i : i + 12]) for i in range(0, 48, 12)]
+    theirs = open_model(exported).logits(long)
+    assert np.allclose(served_logits(read, long, config.release), theirs, atol=1e-3)
+    assert not np.allclose(trained_logits(read, long, config.release.window), theirs, atol=1e-1)
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_base: Path, tmp_path: Path) -> None:
@@ -96,7 +110,7 @@ def test_a_decoder_trains_with_its_last_token(tmp_path: Path, lora_rank: int) ->
     assert torch.allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "xlm-roberta"])
+@pytest.mark.parametrize("family", ["gpt2", "xlm-roberta", "albert"])
 def test_other_families_train_and_export_with_parity(tmp_path: Path, family: str) -> None:
     from trainer.export import export
 
@@ -109,6 +123,20 @@ def test_other_families_train_and_export_with_parity(tmp_path: Path, family: str
     together = model.logits(texts)
     alone = np.concatenate([model.logits([text]) for text in texts])
     assert np.abs(together - alone).max() <= 1e-3
+
+
+def test_layers_that_share_their_weights_cannot_be_left_out(tmp_path: Path) -> None:
+    config = write_config(tmp_path, save_encoder(tmp_path / "base", "albert"), layers=[0])
+    with pytest.raises(TrainerError, match="of the kind albert cannot be told apart; take layers out"):
+        train(config, tmp_path / "model")
+
+
+def test_a_text_that_is_cut_keeps_its_beginning_and_only_special_tokens_of_its_end() -> None:
+    tokenizer, text = tiny_tokenizer(), "money back refund return cash"
+    whole = tokenizer.encode(text).ids
+    assert token_ids(tokenizer, [text], 4) == [[*whole[:3], whole[-1]]]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    assert token_ids(tokenizer, [text], 4) == [whole[:4]]
 
 
 def test_low_rank_adapters_train_and_are_merged(tiny_base: Path, tmp_path: Path) -> None:

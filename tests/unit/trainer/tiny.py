@@ -88,8 +88,8 @@ def tiny_tokenizer() -> Tokenizer:
 
 
 def save_encoder(folder: Path, kind: str = "bert") -> Path:
-    """A random encoder of two layers of 32 with its tokenizer, as a hub would give it: "bert" or "xlm-roberta"."""
-    from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+    """A random encoder of two layers of 32 with its tokenizer, as a hub would give it: bert, xlm-roberta or albert."""
+    from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
     shape: dict[str, Any] = {
         "vocab_size": tiny_tokenizer().get_vocab_size(), "hidden_size": 32, "num_hidden_layers": 2,
@@ -98,6 +98,8 @@ def save_encoder(folder: Path, kind: str = "bert") -> Path:
     torch.manual_seed(1)
     if kind == "bert":
         BertModel(BertConfig(**shape), add_pooling_layer=False).save_pretrained(folder)
+    elif kind == "albert":
+        AlbertModel(AlbertConfig(**shape, embedding_size=16)).save_pretrained(folder)
     else:
         XLMRobertaModel(XLMRobertaConfig(**shape), add_pooling_layer=False).save_pretrained(folder)
     return save_tokenizer(folder)
