@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from sidecar.repository import Calibration, Taxonomy, Tokens, read_taxonomy
 from trainer.calibrate import fit_calibration
+from trainer.destination import check_for_repository
 from trainer.errors import TrainerError
 from trainer.foreign_onnx import load, wrapped
 from trainer.predict import Infer, onnx_infer, predict, token_ids
@@ -22,6 +23,8 @@ from trainer.texts import Example, check_labels, without_label
 from trainer.train import targets
 
 PROBES = ("a plain text", "另一段文字", "a rather longer text than the first, to see whether padding changes anything")
+SHORT = 64
+"""Tokens that every model should read."""
 TOLERANCE = 1e-3
 
 
@@ -31,17 +34,19 @@ def adopt(
 ) -> None:  # fmt: skip
     """Writes the repository `to`; with `labelled` texts it is calibrated on them, else logits go through the logistic.
 
-    Raises TrainerError, and writes nothing, where the model's inputs or outputs do not fit, where it cannot answer, or
-    where a text's answer depends on what it is padded to.
+    Raises TrainerError, and writes nothing, where the model's inputs or outputs do not fit, where it cannot answer, not
+    even a text of `window` tokens, where a text's answer depends on what it is padded to, or where something other than
+    a model repository lies at `to`.
     """
+    check_for_repository(to)
     taxonomy = read_taxonomy(taxonomy_path)
     model = wrapped(load(onnx_path), len(taxonomy.codes))
     tokenizer = _tokenizer(tokenizer_path)
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(model, f"{folder}/model.onnx")
         infer = _engine(f"{folder}/model.onnx", onnx_path)
-        rows = token_ids(tokenizer, PROBES, window, prefix)
-        _probe(infer, rows, pad_id, onnx_path)
+        _probe(infer, token_ids(tokenizer, PROBES, min(window, SHORT), prefix), pad_id, onnx_path)
+        _probe_length(infer, token_ids(tokenizer, [" ".join(PROBES) * window], window, prefix), pad_id, onnx_path)
         calibration = Calibration.plain(taxonomy.codes, primary=True)
         if labelled:
             texts = _labelled(labelled, taxonomy)
@@ -93,6 +98,16 @@ def _probe(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> Non
         raise TrainerError(
             f"{given} answers a padded text otherwise; export it with its attention mask, or give --pad-id"
         )
+
+
+def _probe_length(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> None:
+    """Raises TrainerError where the model cannot read a text as long as the window."""
+    try:
+        predict(infer, rows, pad_id)
+    except Exception as error:  # ONNX Runtime's classes share no base but Exception
+        raise TrainerError(
+            f"{given} cannot read {len(rows[0])} tokens ({_first_line(error)}); give a smaller --window"
+        ) from None
 
 
 def _labelled(examples: Sequence[Example], taxonomy: Taxonomy) -> list[Example]:

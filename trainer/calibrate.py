@@ -19,6 +19,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import KFold
 
 from sidecar.repository import Calibration
+from trainer.config import CALIBRATIONS
 from trainer.errors import TrainerError
 from trainer.learn import Targets
 
@@ -28,7 +29,8 @@ FEW = 30.0
 """How many positive texts weigh as much as the common scaling or threshold."""
 
 
-METHODS = ("platt", "isotonic", "best")
+BENDABLE = 10
+"""How many texts a motive must hold in, and be absent from, before "best" may choose an isotonic regression for it."""
 LEAST = 1e-3
 """No regression says less than this, or more than 1 less this: few texts cannot bear more."""
 
@@ -41,20 +43,22 @@ def fit_calibration(
 ) -> Calibration:
     """logits [texts, 2 * labels + 1] of held-out texts and what they should give -> the calibration.
 
-    `method` is one of METHODS. Raises TrainerError where it is another, a logit is no number or there are fewer than 20
-    texts.
+    `method` is one of CALIBRATIONS. Raises TrainerError where it is another, a logit is no number or there are fewer
+    than 20 texts.
     """
-    if method not in METHODS:
-        raise TrainerError(f'calibration = "{method}" is none of {", ".join(METHODS)}; mend [release]')
-    if len(logits) < 20:
-        raise TrainerError(f"{len(logits)} held-out texts are too few to calibrate on; give at least 20")
+    if method not in CALIBRATIONS:
+        raise TrainerError(f'calibration = "{method}" is none of {", ".join(CALIBRATIONS)}; mend [release]')
+    check_enough(len(logits))
     if not np.isfinite(logits).all():
         raise TrainerError("the model gives logits that are no numbers; train it anew with a lower learning_rate")
     count = len(labels)
     z, motives, primary = logits.astype(np.float64), targets.motives.astype(np.float64), targets.primary
     choices = [method] * count
     if method == "best":
-        choices = [min(losses, key=losses.__getitem__) for losses in log_losses(z, motives)]
+        choices = [
+            min(losses, key=losses.__getitem__) if BENDABLE <= held <= len(motives) - BENDABLE else "platt"
+            for losses, held in zip(log_losses(z, motives), motives.sum(axis=0), strict=True)
+        ]
     curves = {one: motive_curves(z, motives, one) for one in set(choices)}
     calibration = replace(
         Calibration.plain(labels, primary=True),
@@ -65,6 +69,14 @@ def fit_calibration(
     calibration = replace(calibration, motive_weight=motive_weight(calibration, z, motives, primary))
     calibration = replace(calibration, thresholds=thresholds(calibration, z, motives))
     return confidences(calibration, z, motives)
+
+
+def check_enough(texts: int) -> None:
+    """Raises TrainerError where so many held-out texts are too few to fit anything on."""
+    if texts < 20:
+        raise TrainerError(
+            f"{texts} held-out texts are too few to calibrate on; give at least 20, or raise calibration_share"
+        )
 
 
 def motive_curves(z: Floats, motives: Floats, method: str) -> list[Curve]:

@@ -32,6 +32,29 @@ def _command(added: Parsers, name: str, run: Any, text: str) -> argparse.Argumen
     return command
 
 
+def _columns(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--text-column", default="", help="the field of the texts, where it is not called text")
+    command.add_argument("--label-column", default="", help="the field of the labels, where it is not called motives")
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share, from 0 to 1")
+    return share
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} should be 1 or more")
+    return count
+
+
+def _temperature(text: str) -> float | str:
+    return text if text in ("default", "none") else float(text)
+
+
 def _texts(added: Parsers) -> None:
     p = _command(
         added, "prepare", commands.prepare, "clean and check labelled texts, drop near-duplicates, split, report"
@@ -41,12 +64,11 @@ def _texts(added: Parsers) -> None:
     p.add_argument("--query", help="instead of the corrections: any query with the columns text and motives")
     p.add_argument("--to", type=Path, required=True, help="folder for corpus.jsonl and the report")
     p.add_argument("--taxonomy", type=Path, default=TAXONOMY)
-    p.add_argument("--text-column", default="")
-    p.add_argument("--label-column", default="")
-    p.add_argument("--calibration-share", type=float, default=0.1)
-    p.add_argument("--test-share", type=float, default=0.1)
+    _columns(p)
+    p.add_argument("--calibration-share", type=_share, default=0.1)
+    p.add_argument("--test-share", type=_share, default=0.1)
     p.add_argument("--seed", type=int, default=17)
-    p.add_argument("--resemblance", type=float, default=0.8, help="share of common shingles that makes a duplicate")
+    p.add_argument("--resemblance", type=_share, default=0.8, help="share of common shingles that makes a duplicate")
 
     p = _command(added, "label", commands.label, "propose labels for raw texts through an OpenAI-compatible endpoint")
     p.add_argument("file", type=Path, help="texts, labelled or not")
@@ -54,12 +76,19 @@ def _texts(added: Parsers) -> None:
     p.add_argument("--model", required=True)
     p.add_argument("--url", help="base URL of the endpoint, such as a local vLLM or Ollama")
     p.add_argument("--key", help="OPENAI_API_KEY by default")
-    p.add_argument("--votes", type=int, default=3)
-    p.add_argument("--agreement", type=float, default=1.0, help="share of votes that --accept asks for")
+    p.add_argument("--votes", type=_count, default=3)
+    p.add_argument(
+        "--temperature",
+        type=_temperature,
+        default="default",
+        help="0.7, or 0 for one vote, by default; none leaves it to endpoints that refuse any",
+    )
+    p.add_argument("--no-seed", action="store_true", help="for endpoints that refuse a seed")
+    p.add_argument("--agreement", type=_share, default=1.0, help="share of votes that --accept asks for")
     p.add_argument("--accept", action="store_true", help="take agreed proposals without a person's review")
     p.add_argument("--price-in", type=float, default=0.0, help="dollars a million tokens read")
     p.add_argument("--price-out", type=float, default=0.0, help="dollars a million tokens written")
-    p.add_argument("--parallel", type=int, default=4)
+    p.add_argument("--parallel", type=_count, default=4)
     p.add_argument("--timeout", type=float, default=60.0, help="seconds a request may take")
     p.add_argument("--taxonomy", type=Path, default=TAXONOMY)
     p.add_argument("--text-column", default="")
@@ -84,7 +113,9 @@ def _training(added: Parsers) -> None:
         p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
         p.add_argument("--offline", action="store_true", help="ask no model hub")
 
-    p = _command(added, "calibrate", commands.calibrate, "fit confidences and thresholds on held-out texts")
+    p = _command(
+        added, "calibrate", commands.calibrate, "show what export fits on held-out texts, and which method does better"
+    )
     p.add_argument("--config", type=Path, default=CONFIG)
     p.add_argument("--model", type=Path, default=BUILD)
 
@@ -111,6 +142,7 @@ def _judging(added: Parsers) -> None:
     )
     p.add_argument("model", type=Path, help="model repository")
     p.add_argument("file", type=Path, help="labelled texts")
+    _columns(p)
     p.add_argument("--to", type=Path, default=Path("build/evaluation"))
     p.add_argument(
         "--baselines",
@@ -121,7 +153,7 @@ def _judging(added: Parsers) -> None:
     p.add_argument(
         "--curve", action="store_true", help="the learning curve of the config's whole training: four of them"
     )
-    p.add_argument("--rounds", type=int, default=500, help="bootstrap resamplings")
+    p.add_argument("--rounds", type=int, default=1000, help="bootstrap resamplings")
     p.add_argument(
         "--evidence", action="store_true", help="whether motives fall without the words named as their evidence; slow"
     )
@@ -133,6 +165,7 @@ def _judging(added: Parsers) -> None:
     p.add_argument("old", type=Path)
     p.add_argument("new", type=Path)
     p.add_argument("file", type=Path)
+    _columns(p)
     p.add_argument("--labelled", action="store_true", help="judge the change by the labels in the file")
 
     p = _command(
@@ -140,6 +173,7 @@ def _judging(added: Parsers) -> None:
     )
     p.add_argument("file", type=Path, help="labelled texts")
     p.add_argument("models", nargs="+", type=Path, help="model repositories")
+    _columns(p)
     p.add_argument("--to", type=Path, default=Path("build/trade-off.png"))
     p.add_argument("--threads", type=int, default=0, help="processor threads; 0 leaves it to the engine")
 
@@ -161,6 +195,7 @@ def _models(added: Parsers) -> None:
     p.add_argument("--pad-id", type=int, default=0)
     p.add_argument("--prefix", default="")
     p.add_argument("--calibrate-on", type=Path, help="labelled texts the model was not trained on")
+    _columns(p)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -171,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainerError as error:
         return _fail(str(error))
     except ImportError as error:
-        return _fail(f"{error.name} is not installed; pip install 'pg-motive[trainer]'")
+        return _fail(f"{error.name} is not installed; in the project's folder, pip install '.[trainer]'")
     except ValueError as error:  # the taxonomy's own error
         return _fail(str(error))
     except OSError as error:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import TrainerError
-from trainer.progress import bar, stage
+from trainer.progress import bar, say, stage
 
 if TYPE_CHECKING:
     from sidecar.repository import Taxonomy
-    from trainer.baselines import Baseline
     from trainer.learn import Targets
+    from trainer.texts import Example
 
 BUILD = Path("build/model")
 
@@ -24,12 +24,13 @@ def prepare(args: argparse.Namespace) -> None:
     from sidecar.repository import read_taxonomy
     from trainer.prepare import prepare as prepared
     from trainer.prepare import write_prepared
-    from trainer.readers import read_any, read_database
+    from trainer.readers import read_database
 
-    columns = {"text_column": args.text_column, "label_column": args.label_column}
-    examples = [e for path in args.files for e in read_any(path, **columns)]
-    if args.dsn:
+    examples: list[Example] = []
+    if args.dsn:  # before the files: of a text that is in both, the label that a person corrected stays
         examples += read_database(args.dsn, args.query) if args.query else read_database(args.dsn)
+    for path in args.files:
+        examples += _read(path, args)
     if not examples:
         raise TrainerError("no text was read; give files, or --dsn")
     taxonomy = read_taxonomy(args.taxonomy)
@@ -45,14 +46,17 @@ def label(args: argparse.Namespace) -> None:
     from trainer.readers import read_any
     from trainer.texts import write_examples
 
+    temperature = {"default": 0.7 if args.votes > 1 else 0.0, "none": None}.get(args.temperature, args.temperature)
     endpoint = Endpoint(
-        args.model, args.url, args.key, args.votes, args.price_in, args.price_out, args.parallel, args.timeout
-    )
-    examples = read_any(args.file, text_column=args.text_column)
+        args.model, args.url, args.key, args.votes, temperature, not args.no_seed, args.price_in, args.price_out,
+        args.parallel, args.timeout,
+    )  # fmt: skip
+    examples = read_any(args.file, text_column=args.text_column, labels=False)
     journal = args.to.with_suffix(".votes.jsonl")
     with bar("votes") as advance:
         proposals = propose(examples, read_taxonomy(args.taxonomy), endpoint, journal, advance)
     print(summary(proposals, endpoint))
+    proposals = [p for p in proposals if p.votes]
     good = [p.example for p in proposals if p.agreement >= args.agreement]
     if args.accept:
         write_examples(args.to, good)
@@ -73,20 +77,19 @@ def train(args: argparse.Namespace) -> None:
 
 
 def calibrate(args: argparse.Namespace) -> None:
-    """Fits confidences and thresholds, writes them beside the trained model and says which method would do better."""
+    """Fits what `export` will fit, and says each motive's threshold and which method would do better."""
     import numpy as np
 
     from trainer.calibrate import fit_calibration, log_losses
     from trainer.config import read_config
-    from trainer.export import held_out
+    from trainer.export import held_out, unseen_parts
     from trainer.train import read_trained
 
     config, trained = read_config(args.config), read_trained(args.model)
     with stage("calibrating"):
-        logits, wanted = held_out(config, trained)
+        logits, wanted = held_out(config, trained, unseen_parts(config, trained))
         calibration = fit_calibration(trained.taxonomy.codes, logits, wanted, config.release.calibration)
         losses = log_losses(logits.astype(np.float64), wanted.motives.astype(np.float64))
-    calibration.write(args.model / "calibration.json")
     print(f"{'motive':24} threshold  log loss on unseen texts: platt  isotonic")
     for code, limit, loss in zip(calibration.labels, calibration.thresholds, losses, strict=True):
         print(f"{code:24} {limit:9.2f}  {loss['platt']:31.4f}  {loss['isotonic']:8.4f}")
@@ -103,7 +106,16 @@ def export(args: argparse.Namespace) -> None:
 
 
 def release(args: argparse.Namespace) -> None:
-    """Trains, calibrates and exports."""
+    """Trains, calibrates and exports; what would stop the last steps is said before the first."""
+    from sidecar.repository import read_taxonomy
+    from trainer.calibrate import check_enough
+    from trainer.config import read_config
+    from trainer.destination import check_for_repository
+    from trainer.train import corpus_split
+
+    check_for_repository(args.to)
+    config = read_config(args.config)
+    check_enough(len(corpus_split(config, read_taxonomy(config.resolve(config.data.taxonomy))).calibration))
     train(argparse.Namespace(config=args.config, to=BUILD, resume=args.resume, offline=args.offline))
     export(argparse.Namespace(config=args.config, model=BUILD, to=args.to))
 
@@ -112,28 +124,31 @@ def evaluate(args: argparse.Namespace) -> None:
     """Judges a model, beside baselines where asked, and writes report, figures and card."""
     from trainer.answer import open_model
     from trainer.evaluate import evaluate as evaluated
-    from trainer.evaluate import write_report
     from trainer.evidence import check_evidence
-    from trainer.measure import baselines, fine_tuning_curve
-    from trainer.readers import read_any
+    from trainer.language import detect_language
+    from trainer.measure import Fitted, fine_tuning_curve, fit_baselines
+    from trainer.presentation import sentences, write_report
 
     model = open_model(args.model)
-    examples = read_any(args.file)
-    base: dict[str, Baseline] = {}
-    curve: list[tuple[int, dict[str, float]]] = []
+    examples = [replace(e, lang=e.lang or detect_language(e.text)) for e in _labelled(args.file, args)]
+    fitted = Fitted()
     if args.baselines:
         with stage("fitting baselines and the learning curve"):
-            base, curve = baselines(args.config, examples, offline=args.offline)
-    if args.curve:
-        curve = fine_tuning_curve(args.config, examples, offline=args.offline)
+            fitted = fit_baselines(args.config, examples, offline=args.offline)
     with stage(f"judging on {len(examples)} texts"):
-        evaluation = replace(evaluated(model, examples, base, rounds=args.rounds), curve=curve)
+        evaluation = evaluated(model, examples, fitted.baselines, rounds=args.rounds)
+    evaluation = replace(evaluation, left_out=fitted.left_out, curve=fitted.curve)
     if args.evidence:
         with bar("evidence") as advance:
             found = check_evidence(model, [e.text for e in examples], advance)
         evaluation = replace(evaluation, evidence=found)
-    print(evaluation.sentences())
-    print(f"Report: {write_report(args.to, evaluation, model.repository)}")
+    print(sentences(evaluation))
+    report = write_report(args.to, evaluation, model.repository)
+    if args.curve:  # last: a training that fails after hours leaves the report
+        curve = fine_tuning_curve(args.config, examples, offline=args.offline)
+        print(curve.sentences())
+        report = write_report(args.to, replace(evaluation, curve=curve), model.repository)
+    print(f"Report: {report}")
 
 
 def distill(args: argparse.Namespace) -> None:
@@ -148,14 +163,20 @@ def distill(args: argparse.Namespace) -> None:
 
 
 def _of_trained(args: argparse.Namespace) -> "tuple[list[str], Targets, Taxonomy]":
+    from sidecar.repository import read_taxonomy
     from trainer.config import read_config
     from trainer.distill import soft_votes
     from trainer.export import trained_logits
     from trainer.train import corpus_split, read_trained, training_examples
 
     config = read_config(args.config)
+    taxonomy = read_taxonomy(config.resolve(config.data.taxonomy))
     teachers = [read_trained(folder) for folder in args.teachers]
-    taxonomy = teachers[0].taxonomy
+    for teacher in teachers:
+        if teacher.taxonomy.codes != taxonomy.codes:
+            raise TrainerError(
+                f"{teacher.folder} knows other labels than {args.config}; train it anew, or leave it out"
+            )
     texts = [e.text for e in training_examples(config, corpus_split(config, taxonomy))]
     with stage(f"asking {len(teachers)} teachers of {len(texts)} texts"):
         logits = [trained_logits(teacher, texts, config.release.window) for teacher in teachers]
@@ -178,9 +199,8 @@ def _cross_fitted(args: argparse.Namespace) -> "tuple[list[str], Targets, Taxono
 def adopt(args: argparse.Namespace) -> None:
     """Makes a repository of somebody's own ONNX model."""
     from trainer.adopt import adopt as adopted
-    from trainer.readers import read_any
 
-    labelled = read_any(args.calibrate_on) if args.calibrate_on else ()
+    labelled = _labelled(args.calibrate_on, args) if args.calibrate_on else ()
     adopted(
         args.onnx, args.tokenizer, args.taxonomy, args.to, name=args.name, version=args.version, window=args.window,
         pad_id=args.pad_id, prefix=args.prefix, labelled=labelled,
@@ -195,17 +215,19 @@ def compare(args: argparse.Namespace) -> None:
     from trainer.readers import read_any
 
     old, new = open_model(args.old), open_model(args.new)
-    found = compared(old, new, read_any(args.file), labelled=args.labelled)
+    examples = (
+        _labelled(args.file, args) if args.labelled else read_any(args.file, text_column=args.text_column, labels=False)
+    )
+    found = compared(old, new, examples, labelled=args.labelled)
     print(found.sentences(new.repository.taxonomy.abstention.code))
 
 
 def trade_off(args: argparse.Namespace) -> None:
     """Measures quality and speed of several models on the same texts; writes the picture."""
     from trainer.answer import open_model
-    from trainer.readers import read_any
     from trainer.trade_off import measure, picture, sentences
 
-    examples = read_any(args.file)
+    examples = _labelled(args.file, args)
     points = []
     with bar("models") as advance:
         for done, path in enumerate(args.models):
@@ -235,3 +257,20 @@ def card(args: argparse.Namespace) -> None:
     to = args.to or args.corpus / "README.md"
     to.write_text(text, encoding="utf-8")
     print(f"Data card: {to}")
+
+
+def _read(path: Path, args: argparse.Namespace) -> "list[Example]":
+    from trainer.readers import read_any
+
+    return read_any(path, text_column=args.text_column, label_column=args.label_column)
+
+
+def _labelled(path: Path, args: argparse.Namespace) -> "list[Example]":
+    """The texts of a file that bear a label; says how many do not."""
+    from trainer.texts import labelled
+
+    every = _read(path, args)
+    kept = labelled(every)
+    if len(kept) < len(every):
+        say(f"{len(every) - len(kept)} of {len(every)} texts in {path} bear no label, and are left out")
+    return kept

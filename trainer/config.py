@@ -1,5 +1,6 @@
 """The one config file of a training: TOML, every key with a default, unknown keys refused."""
 
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -118,11 +119,21 @@ class Config:
         return sorted(set(found))
 
 
+ITEMS = {"corpus": str, "layers": int}
+"""What the lists hold."""
+ABOVE_ZERO = ("epochs", "batch", "learning_rate", "layer_decay", "head_rate", "stride")
+SHARES = (
+    *("calibration_share", "test_share", "dropout", "warmup", "label_smoothing", "class_balance", "average"),
+    "teacher_share",
+)
+LEAST_TOKENS = 8
+"""max_tokens and window hold the special tokens and some of the text."""
+CALIBRATIONS = ("platt", "isotonic", "best")
 SECTIONS = {"data": Data, "network": Network, "optimisation": Optimisation, "release": Release}
 
 
 def read_config(path: Path) -> Config:
-    """Reads a config file; raises TrainerError naming an unknown section or key, or a value of the wrong type."""
+    """Reads a config file; raises TrainerError naming an unknown section or key, or a value that cannot be."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -132,7 +143,24 @@ def read_config(path: Path) -> Config:
     for name in tables:
         if name not in SECTIONS:
             raise TrainerError(f"{path}: no section [{name}]; there are {', '.join(SECTIONS)}")
-    return Config(path, **{name: _section(path, name, tables.get(name, {})) for name in SECTIONS})
+        if not isinstance(tables[name], dict):
+            raise TrainerError(f"{path}: {name} is no section; write [{name}] and its keys below")
+    config = Config(path, **{name: _section(path, name, tables.get(name, {})) for name in SECTIONS})
+    _check_together(config)
+    return config
+
+
+def _check_together(config: Config) -> None:
+    """Raises TrainerError where keys that are good alone do not go together."""
+    data, optimisation = config.data, config.optimisation
+    if data.calibration_share + data.test_share >= 1:
+        raise TrainerError(f"{config.path}: calibration_share and test_share leave no text to train on; lower one")
+    if optimisation.patience and not data.calibration_share:
+        raise TrainerError(f"{config.path}: patience needs texts held out to judge by; raise calibration_share")
+    if optimisation.patience and optimisation.average:
+        raise TrainerError(
+            f"{config.path}: patience keeps the best weights and average their mean, not both; set one of them to 0"
+        )
 
 
 def _section(path: Path, name: str, table: dict[str, Any]) -> Any:
@@ -152,5 +180,27 @@ def _section(path: Path, name: str, table: dict[str, Any]) -> Any:
         )
         if type(given) is not wanted:
             raise TrainerError(f"{path}: [{name}] {key} = {value!r} should be of type {wanted.__name__}")
+        _check_value(f"{path}: [{name}] {key} = {value!r}", key, given)
         values[key] = given
     return kind(**values)
+
+
+def _check_value(said: str, key: str, value: Any) -> None:
+    """Raises TrainerError, beginning with what the file `said`, where a value is out of its range."""
+    if isinstance(value, tuple):
+        wanted = ITEMS[key]
+        if not all(type(item) is wanted for item in value):
+            raise TrainerError(f"{said} should hold values of type {wanted.__name__}")
+        if wanted is int and min(value, default=0) < 0:
+            raise TrainerError(f"{said} should hold numbers from 0 up")
+    elif isinstance(value, int | float):
+        if not math.isfinite(value) or value < 0:
+            raise TrainerError(f"{said} should be a number from 0 up")
+        if key in ABOVE_ZERO and value == 0:
+            raise TrainerError(f"{said} should be above 0")
+        if key in SHARES and value > 1:
+            raise TrainerError(f"{said} should be a share, from 0 to 1")
+        if key in ("max_tokens", "window") and value < LEAST_TOKENS:
+            raise TrainerError(f"{said} should be {LEAST_TOKENS} or more")
+    elif key == "calibration" and value not in CALIBRATIONS:
+        raise TrainerError(f"{said} is none of {', '.join(CALIBRATIONS)}")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-BANDS, ROWS = 16, 4
-"""64 hashes; texts that share 80 % of their shingles meet in some band with a probability of 0.9998."""
+HASHES = 64
+MISSED = 1e-3
+"""How likely at most a pair at the threshold may meet in no band, and so be overlooked."""
 _PRIME = (1 << 61) - 1
 
 
@@ -27,11 +28,12 @@ def resemblance(a: frozenset[str], b: frozenset[str]) -> float:
 
 def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[int]:
     """For each text the index of the first one that it equals or resembles by `threshold` or more; its own if none."""
+    rows = rows_per_band(threshold)
     sets = [shingles(text) for text in texts]
     first = list(range(len(texts)))
     buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     for i, signature in enumerate(map(_signature, sets)):
-        keys = [(band, signature[band * ROWS : (band + 1) * ROWS].tobytes()) for band in range(BANDS)]
+        keys = [(at, signature[at : at + rows].tobytes()) for at in range(0, HASHES, rows)]
         candidates = sorted({j for key in keys for j in buckets[key]})
         match = next((j for j in candidates if resemblance(sets[i], sets[j]) >= threshold), None)
         if match is not None:
@@ -40,6 +42,12 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[int]:
         for key in keys:
             buckets[key].append(i)
     return first
+
+
+def rows_per_band(threshold: float) -> int:
+    """How many hashes make a band: more compare fewer pairs, fewer overlook fewer pairs (see MISSED)."""
+    sizes = (16, 8, 4, 2)
+    return next((size for size in sizes if (1 - threshold**size) ** (HASHES // size) <= MISSED), 1)
 
 
 def _signature(items: frozenset[str]) -> NDArray[np.uint64]:
@@ -53,5 +61,5 @@ def _signature(items: frozenset[str]) -> NDArray[np.uint64]:
 
 
 _RANDOM = np.random.default_rng(20240229)
-_MULTIPLIERS = _RANDOM.integers(1, _PRIME, BANDS * ROWS, dtype=np.uint64) | np.uint64(1)
-_OFFSETS = _RANDOM.integers(0, _PRIME, BANDS * ROWS, dtype=np.uint64)
+_MULTIPLIERS = _RANDOM.integers(1, _PRIME, HASHES, dtype=np.uint64) | np.uint64(1)
+_OFFSETS = _RANDOM.integers(0, _PRIME, HASHES, dtype=np.uint64)

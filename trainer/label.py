@@ -1,22 +1,29 @@
 """`motive-train label`: labels proposed for raw texts by a large model behind any OpenAI-compatible endpoint.
 
-Several votes a text; every vote is written to a journal at once, so that a killed run goes on where it stopped. What
-comes out is a proposal: it joins a corpus only once a person accepts it.
+Several votes a text; every vote is written to a journal at once, so that a killed run goes on where it stopped. A vote
+counts for the model and the instructions, taxonomy included, that it was given for. What comes out is a proposal: it
+joins a corpus only once a person accepts it.
 """
 
+import hashlib
 import json
 import re
+import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sidecar.redact import redact
 from sidecar.repository import Taxonomy
 from trainer.errors import TrainerError
-from trainer.texts import Example
+from trainer.texts import MISSING, Example
+
+Vote = dict[str, Any]
+"""A line of the journal: text, vote (its number, 0 up), asked (see `asked`), motives (null if unreadable), tokens."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,10 @@ class Endpoint:
     key: str | None = None
     """None takes OPENAI_API_KEY from the environment."""
     votes: int = 3
+    temperature: float | None = 0.7
+    """None leaves the choice to the endpoint; some refuse any."""
+    seed: bool = True
+    """Whether each vote is asked for with its number as the seed; some endpoints refuse one."""
     price_in: float = 0.0
     """Dollars a million tokens read."""
     price_out: float = 0.0
@@ -40,12 +51,13 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the votes say of one text."""
+    """What the votes say of one text, which stays unlabelled where none can be read."""
 
     example: Example
     agreement: float
-    """Share of the votes whose primary label is the proposed one."""
+    """Share of the votes asked for whose primary label is the proposed one; an unreadable vote agrees with none."""
     votes: int
+    """How many can be read."""
     tokens_in: int
     tokens_out: int
 
@@ -71,7 +83,7 @@ def parse_answer(answer: str, taxonomy: Taxonomy) -> tuple[str, ...] | None:
     if not isinstance(codes, list) or not codes:
         return None
     known = {*taxonomy.codes, taxonomy.abstention.code}
-    if any(code not in known for code in codes):
+    if any(not isinstance(code, str) or code not in known for code in codes):
         return None
     motives = tuple(dict.fromkeys(code for code in codes if code != taxonomy.abstention.code))
     return motives if codes[0] != taxonomy.abstention.code else ()
@@ -81,7 +93,7 @@ def propose(
     examples: Sequence[Example], taxonomy: Taxonomy, endpoint: Endpoint, journal: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Proposal]:  # fmt: skip
-    """Asks for every vote that `journal` lacks and returns the proposals in order; texts without a readable vote drop.
+    """Asks for every vote that `journal` lacks; one proposal for each text, in order, those of equal texts joined.
 
     Personal data is masked before a text leaves. Raises TrainerError where the endpoint refuses or cannot be reached.
     """
@@ -91,61 +103,91 @@ def propose(
         client = openai.OpenAI(base_url=endpoint.url, api_key=endpoint.key, timeout=endpoint.timeout, max_retries=3)
     except openai.OpenAIError as error:
         raise TrainerError(f"no endpoint to ask: {error}; set OPENAI_API_KEY or give --key") from None
-    held = read_journal(journal)
-    wanted = [(e.text, n) for e in examples for n in range(endpoint.votes) if (e.text, n) not in held]
-    journal.parent.mkdir(parents=True, exist_ok=True)
     system = instructions(taxonomy)
+    of = asked(endpoint, system)
+    held = read_journal(journal, of)
+    texts: dict[str, Example] = {}
+    for example in examples:
+        texts.setdefault(example.text, example)
+    wanted = [(text, n) for text in texts for n in range(endpoint.votes) if (text, n) not in held]
+    options: dict[str, Any] = {} if endpoint.temperature is None else {"temperature": endpoint.temperature}
+    lock = threading.Lock()
 
-    def vote(task: tuple[str, int]) -> dict[str, Any]:
+    def vote(text: str, number: int) -> None:
         answer = client.chat.completions.create(
             model=endpoint.model,
-            messages=[{"role": "system", "content": system}, {"role": "user", "content": redact(task[0])[0]}],
-            temperature=0.0 if endpoint.votes == 1 else 0.7,
-            seed=task[1],
+            messages=[{"role": "system", "content": system}, {"role": "user", "content": redact(text)[0]}],
+            **({**options, "seed": number} if endpoint.seed else options),
         )
+        if not hasattr(answer, "choices"):  # a page of HTML comes as a string
+            raise TrainerError(f"{client.base_url} gives no chat completions; mend --url, which often ends in /v1")
         usage = answer.usage
-        spent = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        content = answer.choices[0].message.content or ""
-        return {"text": task[0], "vote": task[1], "motives": parse_answer(content, taxonomy), "tokens": spent}
+        spent = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
+        said = (answer.choices[0].message.content if answer.choices else None) or ""
+        row = {"text": text, "vote": number, "asked": of, "motives": parse_answer(said, taxonomy), "tokens": spent}
+        with lock:  # here, not where votes are awaited: what is paid for is kept, whatever else is under way
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.flush()
+            held[text, number] = row
 
-    try:
-        with ThreadPoolExecutor(endpoint.parallel) as pool, journal.open("a", encoding="utf-8") as stream:
-            for done, row in enumerate(pool.map(vote, wanted), 1):
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-                stream.flush()
-                held[row["text"], row["vote"]] = row
+    pool = ThreadPoolExecutor(endpoint.parallel)
+    with appended(journal) as stream:
+        try:
+            for done, future in enumerate(as_completed([pool.submit(vote, *task) for task in wanted]), 1):
+                future.result()
                 progress(done, len(wanted))
-    except openai.OpenAIError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TrainerError(f"the endpoint failed ({reason}); mend it and run the same command to go on") from None
-    return [p for e in examples if (p := tally(e, [held.get((e.text, n)) for n in range(endpoint.votes)]))]
+        except openai.OpenAIError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise TrainerError(f"the endpoint failed ({reason}); mend it and run the same command to go on") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return [tally(e, [held.get((e.text, n)) for n in range(endpoint.votes)]) for e in texts.values()]
 
 
-def read_journal(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """The votes already given; a last line cut off by a kill is left out."""
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
+def asked(endpoint: Endpoint, system: str) -> str:
+    """What a vote depends on beside the text: 16 hexadecimal digits over model, temperature and instructions."""
+    facts = json.dumps([endpoint.model, endpoint.temperature, system])
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def read_journal(path: Path, of: str) -> dict[tuple[str, int], Vote]:
+    """The votes already given under `of`; a line cut off by a kill is left out."""
+    rows: dict[tuple[str, int], Vote] = {}
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").split("\n"):
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 row = json.loads(line)
-            except ValueError:
+                if row["asked"] == of:
+                    rows[row["text"], row["vote"]] = row
+            except (ValueError, KeyError, TypeError):
                 continue
-            rows[row["text"], row["vote"]] = row
     return rows
 
 
-def tally(example: Example, rows: Sequence[dict[str, Any] | None]) -> Proposal | None:
-    """The labels that at least half of the readable votes name, the commonest primary first; None without a vote."""
+@contextmanager
+def appended(path: Path) -> Iterator[TextIO]:
+    """The journal, opened to add lines; one that a kill has cut off is ended first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cut_off = path.is_file() and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as stream:
+        if cut_off:
+            stream.write("\n")
+        yield stream
+
+
+def tally(example: Example, rows: Sequence[Vote | None]) -> Proposal:
+    """The labels that at least half of the readable votes name, the commonest primary first."""
     votes = [tuple(row["motives"]) for row in rows if row and row["motives"] is not None]
+    spent = [row["tokens"] for row in rows if row]
+    tokens = (sum(t[0] for t in spent), sum(t[1] for t in spent))
     if not votes:
-        return None
+        return Proposal(replace(example, motives=(), unlabelled=MISSING), 0.0, 0, *tokens)
     primary, agreed = Counter(v[0] if v else "" for v in votes).most_common(1)[0]
     counts = Counter(code for v in votes for code in v)
     rest = [code for code, n in counts.most_common() if 2 * n >= len(votes) and code != primary]
     motives = (primary, *rest) if primary else ()
-    spent = [row["tokens"] for row in rows if row]
-    labelled = replace(example, motives=motives, source=example.source or "proposed")
-    return Proposal(labelled, agreed / len(votes), len(votes), sum(t[0] for t in spent), sum(t[1] for t in spent))
+    labelled = replace(example, motives=motives, source=example.source or "proposed", unlabelled="")
+    return Proposal(labelled, agreed / len(rows), len(votes), *tokens)
 
 
 def cost(proposals: Sequence[Proposal], endpoint: Endpoint) -> float:
@@ -156,11 +198,11 @@ def cost(proposals: Sequence[Proposal], endpoint: Endpoint) -> float:
 
 def summary(proposals: Sequence[Proposal], endpoint: Endpoint) -> str:
     """How many, how much they agree and what they cost, for a person."""
-    if not proposals:
-        return "No text got a readable vote."
-    whole = sum(p.agreement == 1.0 for p in proposals) / len(proposals)
-    mean = sum(p.agreement for p in proposals) / len(proposals)
-    return (
-        f"{len(proposals)} proposals; all votes agree on {whole:.0%}, mean agreement {mean:.2f}; "
-        f"cost ${cost(proposals, endpoint):.2f}."
-    )
+    readable = [p for p in proposals if p.votes]
+    spent = f"cost ${cost(proposals, endpoint):.2f}."
+    if not readable:
+        return f"No text got a readable vote; {spent}"
+    whole = sum(p.agreement == 1.0 for p in readable) / len(readable)
+    mean = sum(p.agreement for p in readable) / len(readable)
+    lost = f"{len(proposals) - len(readable)} texts got no readable vote; " if len(readable) < len(proposals) else ""
+    return f"{len(readable)} proposals; {lost}all votes agree on {whole:.0%}, mean agreement {mean:.2f}; {spent}"

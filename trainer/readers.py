@@ -2,17 +2,15 @@
 
 import csv
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import TrainerError
-from trainer.texts import FIELDS, Example
+from trainer.texts import LABELS, MISSING, TIED, Example, from_row, split_labels
 
-TEXT = ("text", "body", "content", "review", "query", "sentence")
-LABELS = ("motives", "labels", "label", "motive")
 CORRECTIONS = """
 select c.body as text, c.motives, a.target::text || c.key::text as "group"
 from (select distinct target from motive.attachments) as a, lateral motive.corrections(a.target) as c
@@ -21,11 +19,15 @@ order by a.target::text, c.key
 """The default query of `read_database`: the labels people gave through motive.correct, of every attached table that
 the role may read; texts of one row stay together."""
 
+Rows = Iterable[tuple[str, Any]]
+"""Where in its file each row stands, such as "line 3", and the row."""
 
-def read_any(path: Path, *, text_column: str = "", label_column: str = "") -> list[Example]:
-    """Reads a file by its suffix, a .json file by its contents; raises TrainerError with the remedy.
 
-    `text_column` and `label_column` name the fields where they are not called one of the usual names.
+def read_any(path: Path, *, text_column: str = "", label_column: str = "", labels: bool = True) -> list[Example]:
+    """Reads a file by its suffix, a .json file by its contents; raises TrainerError with the row and the remedy.
+
+    `text_column` and `label_column` name the fields where they are not called one of the usual names. Rows without a
+    label are among the texts, marked `unlabelled`; without `labels` all are, whatever their fields of that name hold.
     """
     if not path.is_file():
         raise TrainerError(f"{path} does not exist; give a file of texts")
@@ -33,93 +35,86 @@ def read_any(path: Path, *, text_column: str = "", label_column: str = "") -> li
     if reader is None:
         raise TrainerError(f"{path} is none of {', '.join(READERS)}; convert it to one of them")
     try:
-        rows = list(reader(path))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise TrainerError(f"{path} cannot be read: {error}") from None
-    return [row if isinstance(row, Example) else from_row(row, text_column, label_column) for row in rows]
+        rows = ((place, row if labels else _bare(row, text_column)) for place, row in reader(path))
+        return [_example(f"{path}, {place}", row, text_column, label_column) for place, row in rows]
+    except UnicodeDecodeError as error:
+        raise TrainerError(f"{path} cannot be read: {error}; save it as UTF-8") from None
+    except (ValueError, OSError, csv.Error) as error:
+        raise TrainerError(f"{path} cannot be read: {error}; export it again") from None
 
 
-def from_row(row: Mapping[str, Any], text_column: str = "", label_column: str = "") -> Example:
-    """A row of named fields -> a text; `primary` and `others` are joined where there are no motives."""
-    text = _first(row, (text_column,) if text_column else TEXT)
-    if text is None:
-        raise TrainerError(f"no field holds the text, only {', '.join(map(str, row))}; name it with --text-column")
-    labels = _first(row, (label_column,) if label_column else LABELS)
-    motives = (
-        split_labels(labels)
-        if labels is not None
-        else (*split_labels(row.get("primary")), *split_labels(row.get("others")))
-    )
-    return Example(str(text), tuple(dict.fromkeys(motives)), *(str(row.get(k) or "") for k in FIELDS))
+def _example(place: str, row: Any, text_column: str, label_column: str) -> Example:
+    """One row of a file: a Label Studio task, an Argilla record, or plain fields."""
+    try:
+        if isinstance(row, Mapping) and isinstance(row.get("annotations"), list) and "data" in row:
+            return _voted(row["data"], _label_studio_votes(row), "label-studio", text_column)
+        if isinstance(row, Mapping) and "fields" in row and ("responses" in row or "suggestions" in row):
+            fields = {**(row.get("metadata") or {}), **row["fields"]}
+            return _voted(fields, _argilla_votes(row), "argilla", text_column)
+        return from_row(row, text_column, label_column)
+    except TrainerError as error:
+        raise TrainerError(f"{place}: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise TrainerError(f"{place} is not of the form that its tool exports ({error}); export it again") from None
 
 
-def split_labels(value: object) -> tuple[str, ...]:
-    """Labels as a list, as JSON, or joined by commas, semicolons or bars."""
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        if value.lstrip().startswith("["):
-            return split_labels(json.loads(value))
-        return tuple(part.strip() for part in re.split(r"[,;|]", value) if part.strip())
-    if isinstance(value, Iterable):
-        return tuple(str(part) for part in value)
-    raise TypeError(f"labels {value!r} are neither a list nor a text")
+def _bare(row: Any, text_column: str) -> Any:
+    """A row of plain fields without its labels."""
+    gone = {*LABELS, "primary", "others"} - {text_column}
+    return {name: value for name, value in row.items() if name not in gone} if isinstance(row, Mapping) else row
 
 
-def _first(row: Mapping[str, Any], names: Iterable[str]) -> Any:
-    return next((row[name] for name in names if row.get(name) is not None), None)
-
-
-def _json_lines(path: Path) -> Iterable[Any]:
+def _json_lines(path: Path) -> Rows:
     with path.open(encoding="utf-8-sig") as stream:
-        for line in stream:
+        for number, line in enumerate(stream, 1):
             if line.strip():
-                yield _record(json.loads(line))
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise TrainerError(f"{path} cannot be read: line {number} is no JSON ({error}); mend it") from None
+                yield f"line {number}", row
 
 
-def _csv(path: Path) -> Iterable[Any]:
+def _csv(path: Path) -> Rows:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         sample = stream.read(8192)
         stream.seek(0)
         delimiter = max(",;\t", key=sample.split("\n", 1)[0].count)
-        yield from csv.DictReader(stream, delimiter=delimiter)
+        reader = csv.DictReader(stream, delimiter=delimiter)
+        for row in reader:
+            yield f"line {reader.line_num}", row
 
 
-def _parquet(path: Path) -> Iterable[Any]:
+def _parquet(path: Path) -> Rows:
     import pyarrow.parquet
 
-    yield from pyarrow.parquet.read_table(path).to_pylist()
+    return _numbered(pyarrow.parquet.read_table(path).to_pylist())
 
 
-def _json(path: Path) -> Iterable[Any]:
+def _json(path: Path) -> Rows:
     document = json.loads(path.read_text(encoding="utf-8-sig"))
-    rows = document if isinstance(document, list) else document.get("records", document.get("data"))
+    rows = document.get("records", document.get("data")) if isinstance(document, dict) else document
     if not isinstance(rows, list):
         raise ValueError("it holds no list of texts")
-    return map(_record, rows)
+    return _numbered(rows)
 
 
-def _record(row: dict[str, Any]) -> Any:
-    """One record of a JSON file: a Label Studio task, an Argilla record, or plain fields."""
-    if "annotations" in row and "data" in row:
-        return _label_studio(row)
-    if "fields" in row and ("responses" in row or "suggestions" in row):
-        return _argilla(row)
-    return row
+def _numbered(rows: Iterable[Any]) -> Rows:
+    return ((f"record {number}", row) for number, row in enumerate(rows, 1))
 
 
-def _label_studio(task: dict[str, Any]) -> Example:
-    """A task with the choices of its annotators; of several, the labels that more than half of them gave."""
-    votes = []
+def _label_studio_votes(task: Mapping[str, Any]) -> list[Sequence[str]]:
+    """The choices of each annotator who did not skip the task."""
+    votes: list[Sequence[str]] = []
     for annotation in task["annotations"]:
         if not annotation.get("was_cancelled"):
             choices = [result["value"].get("choices", []) for result in annotation["result"] if "value" in result]
             votes.append([choice for part in choices for choice in part])
-    return _voted(task["data"], votes, "label-studio")
+    return votes
 
 
-def _argilla(record: dict[str, Any]) -> Example:
-    """A record with its submitted responses, by question; discarded drafts and suggestions do not count."""
+def _argilla_votes(record: Mapping[str, Any]) -> list[Sequence[str]]:
+    """What each person submitted, all questions together; drafts, discarded answers and suggestions do not count."""
     by_person: dict[str, list[str]] = {}
     responses = record.get("responses") or {}
     answers = (
@@ -129,19 +124,24 @@ def _argilla(record: dict[str, Any]) -> Example:
     )
     for person, answer in answers:
         if answer.get("status", "submitted") == "submitted":
-            by_person.setdefault(str(person), []).extend(split_labels(answer["value"]))
-    return _voted({**record.get("metadata", {}), **record["fields"]}, list(by_person.values()), "argilla")
+            by_person.setdefault(str(person), []).extend(split_labels(answer["value"]) or ())
+    return list(by_person.values())
 
 
-def _voted(fields: dict[str, Any], votes: list[list[str]], source: str) -> Example:
+def _voted(fields: Mapping[str, Any], votes: Sequence[Sequence[str]], source: str, text_column: str) -> Example:
+    """A text with the labels that more than half of its annotators gave.
+
+    It is unlabelled where nobody annotated it, and tied where no label has the half and no more than half saw none.
+    """
     counts = Counter(label for vote in votes for label in dict.fromkeys(vote))
     places = {label: sum(v.index(label) if label in v else len(v) for v in votes) for label in counts}
     kept = sorted((label for label in counts if 2 * counts[label] > len(votes)), key=lambda m: (places[m], m))
-    row = {k: v for k, v in fields.items() if k not in LABELS}
-    return from_row({"source": source, **row, "motives": kept})
+    none = 2 * sum(not vote for vote in votes) > len(votes)
+    plain = from_row({"source": source, **{k: v for k, v in fields.items() if k not in LABELS}}, text_column)
+    return replace(plain, motives=tuple(kept), unlabelled="" if kept or none else TIED if votes else MISSING)
 
 
-READERS: dict[str, Callable[[Path], Iterable[Any]]] = {
+READERS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": _json_lines,
     ".json": _json,
     ".csv": _csv,
@@ -160,4 +160,4 @@ def read_database(dsn: str, query: str = CORRECTIONS) -> list[Example]:
             rows = connection.execute(query.encode()).fetchall()
     except psycopg.Error as error:
         raise TrainerError(f"the database gave no texts: {str(error).strip().splitlines()[0]}") from None
-    return [from_row({"source": "database", **row}) for row in rows]
+    return [_example(f"row {i} of the query", {"source": "database", **row}, "", "") for i, row in enumerate(rows, 1)]

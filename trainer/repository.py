@@ -29,7 +29,7 @@ def write_repository(path: Path, contents: Contents, write_model: Callable[[Path
     """Writes the repository to `path`, replacing an older one only once all of it lies on disk and opens.
 
     `write_model` writes the ONNX file to the path it is given. A killed export leaves a folder `.NAME.*`, in which no
-    server would find a model, and the old repository as it was.
+    server would find a model, and at `path` the old repository as it was, but for the gap that `atomic.replace` names.
     """
 
     def fill(draft: Path) -> None:

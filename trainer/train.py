@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -27,14 +27,19 @@ from trainer.classifier import (
     standardize,
 )
 from trainer.config import Config
+from trainer.destination import check_for_trained
 from trainer.distill import blend, read_votes
 from trainer.errors import TrainerError
 from trainer.grid import Reach, measure_reach, put_on_grid
 from trainer.learn import Targets, begin, learn
+from trainer.learnt import write_learnt
 from trainer.predict import Ids, evenly_spaced, predict, token_ids
 from trainer.split import Split, split
 from trainer.texts import Example, check_labels, read_examples
 from trainer.vocabulary import pieces_of, read_pieces, trim
+
+SPLITTING = ("seed", "calibration_share", "test_share")
+"""Keys of [data] that decide which texts are learnt and which are held out."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Trained:
     base: str
     pad_id: int
     prefix: str
+    notes: Mapping[str, Any]
+    """All of training.json."""
 
 
 def read_corpus(config: Config, taxonomy: Taxonomy) -> list[Example]:
@@ -99,6 +106,10 @@ def new_classifier(config: Config, base: Base, labels: int) -> MotiveClassifier:
     pooling = network.pooling or ("last" if base.causal else "mean")
     if pooling not in ("mean", "last", "labels"):
         raise TrainerError(f'{config.path}: pooling = "{pooling}" is none of mean, last, labels')
+    longest = base.positions
+    for key, tokens in (("max_tokens", network.max_tokens), ("window", config.release.window)):
+        if longest is not None and tokens > longest:
+            raise TrainerError(f"{config.path}: {key} = {tokens}, and {base.name} reads {longest} tokens; lower it")
     if network.layers and max(network.layers) >= base.model.config.num_hidden_layers:
         raise TrainerError(f"{config.path}: {base.name} has {base.model.config.num_hidden_layers} layers; mend layers")
     keep_layers(base.model, network.layers)
@@ -149,8 +160,10 @@ def train(
 ) -> dict[str, float]:
     """Trains what `config` asks for and writes it to `folder`, in one rename; returns Trainer's figures.
 
-    `parts` stands for the corpus's own parts where only some of its texts are to be learnt from.
+    `parts` stands for the corpus's own parts where only some of its texts are to be learnt from. A trained model that
+    lies at `folder` is replaced; anything else there raises TrainerError.
     """
+    check_for_trained(folder)
     taxonomy_path = config.resolve(config.data.taxonomy)
     taxonomy = read_taxonomy(taxonomy_path)
     if parts is None:
@@ -192,6 +205,7 @@ def train(
         "pad_id": base.pad_id,
         "pooling": model.pooling,
         "prefix": config.network.prefix,
+        "data": {name: getattr(config.data, name) for name in SPLITTING},
         "texts": {"train": len(parts.train), "calibration": len(parts.calibration), "test": len(parts.test)},
         "network": asdict(config.network),
         "optimisation": asdict(config.optimisation),
@@ -204,6 +218,7 @@ def train(
         reach.save(draft)
         base.tokenizer.save(str(draft / "tokenizer.json"), pretty=False)
         shutil.copyfile(taxonomy_path, draft / "taxonomy.toml")
+        write_learnt(draft, parts.train)
         (draft / "training.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
     atomic.replace(folder, fill)
@@ -224,4 +239,4 @@ def read_trained(folder: Path) -> Trained:
     model = load_classifier(folder, len(taxonomy.codes), notes["pooling"])
     put_on_grid(model.backbone, Reach.load(folder))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return Trained(folder, model, tokenizer, taxonomy, notes["base"], notes["pad_id"], notes["prefix"])
+    return Trained(folder, model, tokenizer, taxonomy, notes["base"], notes["pad_id"], notes["prefix"], notes)

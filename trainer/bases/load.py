@@ -26,6 +26,16 @@ class Base:
         kind = str(self.model.config.model_type)
         return bool(getattr(self.model.config, "is_decoder", False)) or kind in DECODERS
 
+    @property
+    def positions(self) -> int | None:
+        """The most tokens that a text may have; None where the backbone sets no limit."""
+        config = self.model.config
+        most = getattr(config, "max_position_embeddings", None)
+        if most is None or most < 0:
+            return None
+        offset = int(config.pad_token_id) + 1 if str(config.model_type) in COUNTING_FROM_PADDING else 0
+        return int(most) - offset
+
 
 DECODERS = frozenset(
     (
@@ -34,18 +44,22 @@ DECODERS = frozenset(
     )
 )
 
+COUNTING_FROM_PADDING = frozenset(("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet"))
+"""Families whose first token stands at the position after the padding's id, so that they read so many fewer."""
+
 
 def load_base(name: str, *, offline: bool = False) -> Base:
     """Loads `name`: a folder, a hub id, or, where no hub answers, the packaged multilingual-e5-small.
 
-    `offline` skips the hub for the packaged encoder. Raises TrainerError with the remedy where nothing can be loaded.
+    `offline` asks no hub: what its cache on this machine holds is taken. Raises TrainerError with the remedy where
+    nothing can be loaded.
     """
     if name == e5_package.HUB_ID and (offline or not _hub_has(name)):
         return _packaged_e5()
     try:
-        kind = AutoConfig.from_pretrained(name).model_type
-        model = AutoModel.from_pretrained(name, dtype=torch.float32, **without_pooler(kind))
-        fast = AutoTokenizer.from_pretrained(name, use_fast=True)
+        kind = AutoConfig.from_pretrained(name, local_files_only=offline).model_type
+        model = AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=offline, **without_pooler(kind))
+        fast = AutoTokenizer.from_pretrained(name, use_fast=True, local_files_only=offline)
         tokenizer = fast.backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -49,6 +49,18 @@ def test_prepare_joins_them_to_files(corrected: Annotation, tmp_path: Path) -> N
     assert {e.text for e in read_examples(tmp_path / "out" / "corpus.jsonl")} >= {*TEXTS, "file text apple 0"}
 
 
+def test_a_correction_wins_over_an_older_label_in_a_file(
+    corrected: Annotation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.jsonl").write_text(f'{{"text": "{TEXTS[0]}!", "motives": ["price_value"]}}\n', encoding="utf-8")
+    shares = ("--calibration-share", 0, "--test-share", 0)
+    assert run("prepare", tmp_path / "own.jsonl", "--dsn", corrected.dsn, "--to", tmp_path / "out", *shares) == 0
+    kept = {e.text: e.motives for e in read_examples(tmp_path / "out" / "corpus.jsonl")}
+    assert kept[TEXTS[0]] == ("gift",)
+    assert f"{TEXTS[0]}!" not in kept
+    assert "kept gift, not price_value" in capsys.readouterr().out
+
+
 def test_any_query_with_text_and_motives_serves(corrected: Annotation) -> None:
     (one,) = read_database(
         corrected.dsn, "select body as text, '{gift}'::text[] as motives, 'zh' as lang from texts where id = 2"

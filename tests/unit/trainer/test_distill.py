@@ -1,5 +1,6 @@
 """A smaller student learns from what teachers say of the corpus."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,15 @@ def test_a_student_of_one_layer_learns_from_a_teacher(
     student = write_config(tmp_path, tiny_base, epochs=1.0, layers=[0], teacher=votes.name, teacher_share=0.7)
     assert run("train", "--config", student.path, "--to", tmp_path / "student") == 0
     assert read_trained(tmp_path / "student").model.backbone.config.num_hidden_layers == 1
+
+
+def test_a_teacher_of_other_labels_is_refused(
+    trained: tuple[Config, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, teacher = trained
+    other = shutil.copytree(teacher, tmp_path / "other")
+    taxonomy = (teacher / "taxonomy.toml").read_text(encoding="utf-8")
+    (other / "taxonomy.toml").write_text(taxonomy.replace('"refund"', '"money_back"'), encoding="utf-8")
+    assert run("distill", teacher, other, "--config", config.path, "--to", tmp_path / "votes.jsonl") == 1
+    assert f"{other} knows other labels" in capsys.readouterr().err
+    assert not (tmp_path / "votes.jsonl").exists()

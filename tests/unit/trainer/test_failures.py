@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.trainer.conftest import run
-from tests.unit.trainer.tiny import corpus, write_config
-from trainer.config import Config
+from tests.unit.trainer.tiny import corpus, save_encoder, write_config
+from trainer import commands
+from trainer.bases import load_base
+from trainer.config import Config, read_config
+from trainer.errors import TrainerError
 from trainer.texts import Example, write_examples
+from trainer.train import new_classifier
 
 
 def without_defect(folder: Path) -> None:
@@ -90,6 +94,84 @@ def test_a_config_that_cannot_be_followed_is_refused(
     assert run("train", "--config", config.path, "--to", tmp_path / "model") == 1
     assert sentence in only_line(capsys)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "sentence"),
+    [
+        ("optimisation", "batch = 0", "batch = 0 should be above 0"),
+        ("optimisation", "epochs = nan", "should be a number from 0 up"),
+        ("optimisation", "label_smoothing = 1.5", "should be a share"),
+        ("optimisation", "patience = 1\naverage = 0.9", "set one of them to 0"),
+        ("data", "calibration_share = 2", "should be a share"),
+        ("data", "calibration_share = 0.6\ntest_share = 0.4", "leave no text to train on"),
+        ("data", "corpus = [1]", "should hold values of type str"),
+        ("network", 'layers = ["a"]', "should hold values of type int"),
+        ("network", "layers = [-1]", "should hold numbers from 0 up"),
+        ("network", "max_tokens = 2", "should be 8 or more"),
+        ("release", "stride = 0", "stride = 0 should be above 0"),
+        ("release", 'calibration = "magic"', "is none of platt, isotonic, best"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_before_any_work(
+    tmp_path: Path, section: str, line: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.toml").write_text(f"[{section}]\n{line}\n")
+    assert run("train", "--config", tmp_path / "c.toml", "--to", tmp_path / "model") == 1
+    assert sentence in only_line(capsys)
+
+
+def test_early_stopping_without_texts_to_judge_by_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[data]\ncalibration_share = 0\n[optimisation]\npatience = 2\n")
+    with pytest.raises(TrainerError, match="raise calibration_share"):
+        read_config(tmp_path / "c.toml")
+
+
+@pytest.mark.parametrize(("kind", "most"), [("bert", 128), ("xlm-roberta", 126)])
+@pytest.mark.parametrize("key", ["max_tokens", "window"])
+def test_more_tokens_than_the_base_has_positions_are_refused(tmp_path: Path, kind: str, most: int, key: str) -> None:
+    config = write_config(tmp_path, save_encoder(tmp_path / "base", kind))
+    path = config.path
+    path.write_text(path.read_text().replace(f"{key} = 32", f"{key} = {most}"))
+    new_classifier(read_config(path), load_base(config.network.base), 3)
+    path.write_text(path.read_text().replace(f"{key} = {most}", f"{key} = {most + 1}"))
+    with pytest.raises(TrainerError, match=f"{key} = {most + 1}, and .* reads {most} tokens; lower it"):
+        new_classifier(read_config(path), load_base(config.network.base), 3)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "--config", "config.toml"),
+        ("release", "--config", "config.toml"),
+        ("export", "--config", "config.toml", "--model", "precious/model"),
+        ("import", "m.onnx", "--tokenizer", "t.json", "--taxonomy", "taxonomy.toml", "--name", "n"),
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("lies_there", ["a folder", "a file"])
+def test_nothing_but_a_model_is_ever_replaced(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    command: Sequence[str], lies_there: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path, tiny_base)
+    mine = tmp_path / "precious" / "thesis.txt" if lies_there == "a folder" else tmp_path / "precious"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("years of work")
+    assert run(*command, "--to", "precious") == 1
+    assert "precious exists and" in only_line(capsys)
+    assert mine.read_text() == "years of work"
+
+
+def test_a_release_says_before_training_that_too_few_texts_are_held_out(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path, tiny_base)
+    config.path.write_text(config.path.read_text().replace("calibration_share = 0.2", "calibration_share = 0.02"))
+    monkeypatch.setattr(commands, "train", lambda args: pytest.fail("it was trained first"))
+    assert run("release", "--config", config.path, "--to", tmp_path / "tickets") == 1
+    assert "are too few to calibrate on; give at least 20" in only_line(capsys)
 
 
 @pytest.mark.parametrize(

@@ -154,3 +154,26 @@ def test_files_that_are_something_else_are_named(
         name = "m.onnx"
     assert bring(folder, folder / name) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_a_window_longer_than_the_model_reads_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(write_model(folder / "m.onnx", 3))
+    positions = numpy_helper.from_array(np.zeros((1, 64, 3), np.float32), "positions")
+    nodes = [
+        helper.make_node("Shape", ["input_ids"], ["shape"], start=1),
+        helper.make_node("Squeeze", ["shape"], ["tokens"]),
+        helper.make_node("Range", ["zero", "tokens", "step"], ["places"]),
+        helper.make_node("Gather", ["positions", "places"], ["placed"], axis=1),
+        helper.make_node("Add", ["heard", "placed"], ["there"]),
+    ]
+    total = next(i for i, node in enumerate(model.graph.node) if node.op_type == "ReduceSum")
+    model.graph.node[total].input[0] = "there"
+    for at, node in enumerate(nodes):
+        model.graph.node.insert(total + at, node)
+    scalars = [numpy_helper.from_array(np.array(value), name) for name, value in (("zero", 0), ("step", 1))]
+    model.graph.initializer.extend([positions, *scalars])
+    onnx.save(model, folder / "short.onnx")
+    assert bring(folder, folder / "short.onnx", "--window", 65) == 1
+    assert "short.onnx cannot read 65 tokens" in capsys.readouterr().err
+    assert not (folder / "tickets").exists()
+    assert bring(folder, folder / "short.onnx", "--window", 64) == 0

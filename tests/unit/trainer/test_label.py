@@ -3,6 +3,8 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import pytest
 
 from sidecar.repository import Taxonomy, read_taxonomy
+from tests.fixtures.waiting import wait_until
 from tests.unit.trainer.conftest import run
 from tests.unit.trainer.tiny import TAXONOMY
 from trainer.errors import TrainerError
-from trainer.label import Endpoint, cost, parse_answer, propose, summary
+from trainer.label import Endpoint, asked, cost, instructions, parse_answer, propose, read_journal, summary
 from trainer.texts import Example, read_examples
 
 
@@ -23,13 +26,15 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.status = 200
+        self.unheld = threading.Event()
+        """Until it is set, texts that say "slow" get no answer."""
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 server.requests.append(body)
-                text, seed = body["messages"][1]["content"], body["seed"]
+                text, seed = body["messages"][1]["content"], body.get("seed", 0)
                 message = {"role": "assistant", "content": server.reply(text, seed)}
                 answer = {
                     "id": "1", "object": "chat.completion", "created": 0, "model": "m",
@@ -52,6 +57,10 @@ class Server:
         self.thread.start()
 
     def reply(self, text: str, seed: int) -> str:
+        if "slow" in text:
+            assert self.unheld.wait(30)
+        if "odd" in text:
+            return ['[{"code": "refund"}]', '{"motives": [["refund"]]}', '{"motives": ["refund"]}'][seed]
         if "money" in text:
             return 'Sure: {"motives": ["refund", "defect"]}' if seed else '{"motives": ["refund"]}'
         if "mixed" in text:
@@ -84,15 +93,68 @@ def endpoint(server: Server) -> Endpoint:
     return Endpoint("m", server.url, "key", votes=3, price_in=2.0, price_out=10.0, parallel=1)
 
 
-def test_votes_are_counted_and_the_unreadable_drop(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+def test_votes_are_counted_and_the_unreadable_propose_nothing(
+    server: Server, taxonomy: Taxonomy, tmp_path: Path
+) -> None:
     found = propose(TEXTS, taxonomy, endpoint(server), tmp_path / "votes.jsonl")
     assert [(p.example.text, p.example.motives) for p in found[:2]] == [
         ("money back", ("refund", "defect")),
         ("hello", ()),
     ]
-    assert [round(p.agreement, 2) for p in found] == [1.0, 1.0, 0.33]
-    assert cost(found, endpoint(server)) == pytest.approx(9 * (1000 * 2 + 100 * 10) / 1e6)
-    assert "3 proposals" in summary(found, endpoint(server))
+    assert [round(p.agreement, 2) for p in found] == [1.0, 1.0, 0.33, 0.0]
+    assert [p.votes for p in found] == [3, 3, 3, 0]
+    assert cost(found, endpoint(server)) == pytest.approx(12 * (1000 * 2 + 100 * 10) / 1e6), "all votes were paid for"
+    assert "3 proposals; 1 texts got no readable vote" in summary(found, endpoint(server))
+
+
+def test_a_vote_that_cannot_be_read_agrees_with_none(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+    (found,) = propose([Example("odd")], taxonomy, endpoint(server), tmp_path / "votes.jsonl")
+    assert (found.example.motives, found.votes, round(found.agreement, 2)) == (("refund",), 1, 0.33)
+
+
+def test_equal_texts_are_asked_for_once(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+    found = propose([*TEXTS[:2], *TEXTS[:2]], taxonomy, endpoint(server), tmp_path / "votes.jsonl")
+    assert [p.example.text for p in found] == ["money back", "hello"]
+    assert len(server.requests) == 6
+
+
+def test_votes_count_for_the_model_and_labels_they_were_given_for(
+    server: Server, taxonomy: Taxonomy, tmp_path: Path
+) -> None:
+    def requests(one: Endpoint, labels: Taxonomy) -> int:
+        before = len(server.requests)
+        propose(TEXTS[:1], labels, one, tmp_path / "votes.jsonl")
+        return len(server.requests) - before
+
+    other = replace(taxonomy, motives=(replace(taxonomy.motives[0], definition_en="Anew."), *taxonomy.motives[1:]))
+    first = endpoint(server)
+    assert [requests(first, taxonomy), requests(replace(first, model="n"), taxonomy), requests(first, other)] == [3] * 3
+    assert [requests(first, taxonomy), requests(first, other)] == [0, 0]
+
+
+def test_votes_are_kept_while_a_slower_one_is_under_way(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+    journal = tmp_path / "votes.jsonl"
+    one = replace(endpoint(server), votes=1, parallel=2)
+    key = asked(one, instructions(taxonomy))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(propose, [Example("slow"), *TEXTS], taxonomy, one, journal)
+        try:
+            wait_until(lambda: len(read_journal(journal, key)), lambda n: n == 4, 30, "the four other votes")
+        finally:
+            server.unheld.set()
+        assert len(running.result(30)) == 5
+
+
+def test_temperature_and_seed_may_be_left_out(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+    (tmp_path / "raw.jsonl").write_text('{"text": "money back", "label": 1}\n')
+    command = (
+        "label", tmp_path / "raw.jsonl", "--to", tmp_path / "new.jsonl", "--model", "m", "--url", server.url,
+        "--key", "k", "--taxonomy", tmp_path / "taxonomy.toml", "--votes", 1,
+    )  # fmt: skip
+    assert run(*command) == 0
+    assert (server.requests[-1]["temperature"], server.requests[-1]["seed"]) == (0.0, 0)
+    assert run(*command, "--temperature", "none", "--no-seed") == 0
+    assert not {"temperature", "seed"} & set(server.requests[-1])
 
 
 def test_the_definitions_are_sent_and_personal_data_is_not(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
@@ -109,7 +171,9 @@ def test_a_killed_run_goes_on_where_it_stopped(server: Server, taxonomy: Taxonom
     server.requests.clear()
     found = propose(TEXTS, taxonomy, endpoint(server), journal)
     assert len(server.requests) == 7
-    assert len(found) == 3
+    assert len(found) == 4
+    propose(TEXTS, taxonomy, endpoint(server), journal)
+    assert len(server.requests) == 7, "a vote was lost in the line that was cut off"
 
 
 def test_nothing_is_accepted_without_being_told(
@@ -127,9 +191,9 @@ def test_nothing_is_accepted_without_being_told(
     assert "6/6" in said.err
     assert not (tmp_path / "new.jsonl").exists()
     assert len(read_examples(tmp_path / "new.review.jsonl")) == 2
-    asked = len(server.requests)
+    before = len(server.requests)
     assert run(*command, "--accept") == 0
-    assert len(server.requests) == asked, "votes already given were asked for again"
+    assert len(server.requests) == before, "votes already given were asked for again"
     (taken,) = read_examples(tmp_path / "new.jsonl")
     assert (taken.text, taken.motives, taken.source) == ("money back", ("refund", "defect"), "proposed")
 
@@ -150,6 +214,8 @@ def test_an_endpoint_that_refuses_is_named_in_one_sentence(server: Server, taxon
         ('{"motives": []}', None),
         ("none", None),
         ('{"motives": 3}', None),
+        ('{"motives": [{"code": "refund"}]}', None),
+        ('[{"code": "refund"}]', None),
     ],
 )
 def test_answers_are_read_strictly(answer: str, labels: tuple[str, ...] | None, taxonomy: Taxonomy) -> None:

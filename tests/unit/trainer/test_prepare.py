@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -15,7 +16,7 @@ from trainer.language import detect_language
 from trainer.prepare import prepare, write_prepared
 from trainer.readers import read_any
 from trainer.split import split, split_key
-from trainer.texts import Example, read_examples
+from trainer.texts import MISSING, TIED, Example, read_examples
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,15 @@ def test_near_duplicates_point_to_the_first_of_their_kind() -> None:
         "快递很快，质量也不错，孩子很喜欢，下次还会来买的",
     ]
     assert near_duplicates(texts) == [0, 1, 0, 3, 3]
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8])
+def test_near_duplicates_are_found_at_every_threshold(threshold: float) -> None:
+    random = Random(4)
+    firsts = ["".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=204)) for _ in range(60)]
+    kept = round(200 * 2 * threshold / (1 + threshold)) + 5  # so many shingles in common are little over the threshold
+    alike = [text[:kept] + "".join(random.choices("0123456789", k=204 - kept)) for text in firsts]
+    assert near_duplicates([*firsts, *alike], threshold) == [*range(60), *range(60)]
 
 
 def test_short_texts_are_no_duplicates_of_each_other() -> None:
@@ -136,6 +146,94 @@ def test_every_export_gives_the_same_texts(tmp_path: Path, write: Callable[[Path
     assert [(e.text, e.motives) for e in found] == [("a", ("refund", "defect")), ("b", ("delivery", "refund"))]
 
 
+def studio(*votes: list[str] | None) -> dict[str, object]:
+    """A Label Studio task with the choices of its annotators; None for one who skipped it."""
+    annotations = [
+        {"was_cancelled": True, "result": []}
+        if vote is None
+        else {"result": [{"type": "choices", "value": {"choices": vote}}]}
+        for vote in votes
+    ]
+    return {"data": {"text": "a"}, "annotations": annotations}
+
+
+def argilla(*answers: dict[str, object]) -> dict[str, object]:
+    """An Argilla record with the answers of its annotators."""
+    return {"fields": {"text": "a"}, "responses": {"motives": list(answers)}}
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"text": "a"}, MISSING),
+        ({"text": "a", "motives": None}, MISSING),
+        ({"text": "a", "label": " "}, MISSING),
+        ({"text": "a", "primary": None, "others": None}, MISSING),
+        (studio(), MISSING),
+        (studio(None, None), MISSING),
+        (argilla(), MISSING),
+        (argilla({"value": ["defect"], "status": "draft", "user_id": "u"}), MISSING),
+        (argilla({"value": ["defect"], "status": "discarded", "user_id": "u"}), MISSING),
+        (studio(["refund"], ["defect"]), TIED),
+        (studio(["refund"], []), TIED),
+        ({"text": "a", "motives": []}, ""),
+        ({"text": "a", "label": "other"}, ""),
+        ({"text": "a", "label": "[]"}, ""),
+        (studio([], [], ["refund"]), ""),
+        (studio(["other"], ["other"]), ""),
+    ],
+)
+def test_no_label_is_told_from_no_motive(tmp_path: Path, row: dict[str, object], why: str) -> None:
+    (tmp_path / "x.json").write_text(json.dumps([row]))
+    (one,) = read_any(tmp_path / "x.json")
+    assert one.unlabelled == why
+    assert one.motives in ((), ("other",))
+
+
+def test_an_empty_cell_of_a_half_labelled_table_is_no_label(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("body,tags\na,refund\nb,\n")
+    assert [e.unlabelled for e in read_any(tmp_path / "x.csv", label_column="tags")] == ["", MISSING]
+    assert {e.unlabelled for e in read_any(tmp_path / "x.csv")} == {MISSING}
+
+
+def test_label_studios_short_form_names_its_choices(tmp_path: Path) -> None:
+    rows = [{"ticket": "a", "motives": {"choices": ["refund", "defect"]}}, {"ticket": "b", "motives": "delivery"}]
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    found = read_any(tmp_path / "x.json", text_column="ticket")
+    assert [e.motives for e in found] == [("refund", "defect"), ("delivery",)]
+
+
+def test_the_texts_of_an_export_may_stand_in_a_field_of_any_name(tmp_path: Path) -> None:
+    task = {**studio(["refund"]), "data": {"ticket": "my money"}}
+    (tmp_path / "x.json").write_text(json.dumps([task]))
+    (one,) = read_any(tmp_path / "x.json", text_column="ticket")
+    assert (one.text, one.motives) == ("my money", ("refund",))
+
+
+@pytest.mark.parametrize(
+    ("line", "motives"),
+    [
+        ('"motives": "gift"', ("gift",)),
+        ('"primary": "gift", "others": ["trend"]', ("gift", "trend")),
+        ('"label": []', ()),
+    ],
+)
+def test_a_corpus_file_is_read_as_every_other_file(tmp_path: Path, line: str, motives: tuple[str, ...]) -> None:
+    (tmp_path / "x.jsonl").write_text(f'{{"text": "a", {line}}}\n')
+    assert [e.motives for e in read_examples(tmp_path / "x.jsonl")] == [motives]
+
+
+def test_a_corpus_file_without_a_label_is_refused_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "a", "motives": []}\n{"text": "b"}\n')
+    with pytest.raises(TrainerError, match="line 2: no label"):
+        read_examples(tmp_path / "x.jsonl")
+
+
+def test_texts_to_be_labelled_may_have_labels_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "a", "label": 1}\n')
+    assert [e.text for e in read_any(tmp_path / "x.jsonl", labels=False)] == ["a"]
+
+
 def test_a_primary_and_others_become_motives(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": "a", "primary": "defect", "others": ["refund"]}\n')
     assert read_any(tmp_path / "x.jsonl")[0].motives == ("defect", "refund")
@@ -147,6 +245,12 @@ def test_a_primary_and_others_become_motives(tmp_path: Path) -> None:
         ("x.jsonl", "not json\n", "cannot be read"),
         ("x.jsonl", '{"nothing": 1}\n', "name it with --text-column"),
         ("x.xlsx", "", "convert it"),
+        ("x.jsonl", '{"text": "a", "label": 3}\n', "line 1: labels 3 are neither codes nor a list"),
+        ("x.jsonl", '{"text": "a", "label": "gift"}\n["a"]\n', "line 2: .* is no object of named fields"),
+        ("x.csv", "text,label\na,[gift\n", "line 2: labels '\\[gift' are no JSON"),
+        ("x.csv", "text,label\na," + "x" * 200_000 + "\n", "cannot be read: field larger than"),
+        ("x.json", '[{"text": "a"}, {"data": {"text": "b"}, "annotations": [3]}]', "record 2 is not of the form"),
+        ("x.json", "3", "holds no list"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_the_remedy(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -167,6 +271,23 @@ def test_prepare_reports_what_it_dropped(tmp_path: Path) -> None:
     write_prepared(tmp_path / "out", parts, report)
     assert len(read_examples(tmp_path / "out" / "corpus.jsonl")) == sum(report.parts.values())
     assert "Fewer than 20 texts: delivery, defect, other" in report.sentences()
+    assert f"kept refund, not defect: '{raw[0].text}'" in report.sentences()
+
+
+def test_prepare_leaves_out_and_counts_what_nobody_labelled(tmp_path: Path) -> None:
+    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
+    taxonomy = read_taxonomy(tmp_path / "taxonomy.toml")
+    without = [
+        Example("apple", unlabelled=MISSING),
+        Example("river", unlabelled=MISSING),
+        Example("x", unlabelled=TIED),
+    ]
+    parts, report = prepare([*without, Example("stone", ("refund",))], taxonomy, (0, 0), seed=5)
+    assert [e.text for e in parts.train] == ["stone"]
+    assert (report.read, report.unlabelled, report.tied) == (4, 2, 1)
+    assert "Left out: 2 texts without a label, 1 whose annotators are tied." in report.sentences()
+    with pytest.raises(TrainerError, match="none of the 3 texts bears a label; name the field with --label-column"):
+        prepare(without, taxonomy, (0, 0), seed=5)
 
 
 def test_an_unknown_label_is_named(tmp_path: Path) -> None:
