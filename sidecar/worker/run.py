@@ -12,7 +12,7 @@ import psycopg
 from sidecar import queue
 from sidecar.errors import UnavailableError
 from sidecar.worker.breaker import Breaker
-from sidecar.worker.lane import TOO_MUCH, Lane
+from sidecar.worker.lane import LOST_CONNECTION_LOG_S, TOO_MUCH, Lane
 from sidecar.worker.service import Service
 from sidecar.worker.settings import WorkerSettings
 from sidecar.worker.shared import Shared
@@ -110,6 +110,7 @@ class Control:
         self._try_at = 0.0
         self._sweep_at = 0.0
         self._progress_at = 0.0
+        self._logged_at = float("-inf")
         self._said: list[tuple[str, int, int]] = []
 
     def turn(self, seconds: float) -> None:
@@ -130,9 +131,12 @@ class Control:
                 self._log_progress(queue.progress(self._connection))
             for _ in self._connection.notifies(timeout=seconds, stop_after=1):
                 self._shared.wake()
-        except psycopg.Error:
+        except psycopg.Error as error:
             self.close()
             self._try_at = time.monotonic() + 1.0
+            if now - self._logged_at >= LOST_CONNECTION_LOG_S:
+                self._logged_at = now
+                log.warning("cannot listen or sweep, trying again: %s", str(error).strip().splitlines()[0])
 
     def close(self) -> None:
         """Ends the connection."""

@@ -35,7 +35,7 @@ create type motive.shape as (
     hash text,
     match text,         -- t's key equals that of g.key
     key_list text,      -- t's key columns, for order by
-    key_values text,    -- the same, out of the jsonb array `after`
+    key_after text,     -- t's key comes after that in the jsonb array `after`
     key_list_of_n text, -- n's
     key_of_t text,      -- t's key as a jsonb array of texts
     key_of_n text,      -- the same of n
@@ -60,7 +60,7 @@ create function motive.shape_of(attachment integer) returns motive.shape
     set search_path to pg_catalog, pg_temp
 as $$
     select a.id, a.target::text, c.relowner, quote_ident(a.text_column), r.motive, r.confidence, r.motives, r.model, r.hash,
-           k.match, k.key_list, k.key_values, k.key_list_of_n, k.key_of_t, k.key_of_n, k.keys_of_n, k.number_of_n, k.same_row, k.key_by_output, k.same_row_by_output, k.first_key,
+           k.match, k.key_list, k.key_after, k.key_list_of_n, k.key_of_t, k.key_of_n, k.keys_of_n, k.number_of_n, k.same_row, k.key_by_output, k.same_row_by_output, k.first_key,
            k.names, k.count, k.types || ' and ' || b.there, r.types || ', ' || b.type,
            case when k.plain then '' else
                ' set datestyle to ''ISO'' set timezone to ''UTC'' set intervalstyle to ''postgres'''
@@ -84,9 +84,21 @@ as $$
         from pg_attribute as t where t.attrelid = a.target and t.attname = a.text_column and not t.attisdropped
     ) as b
     cross join lateral (
-        select string_agg(format('t.%1$I = (g.key ->> %2$s)::%3$s', p.name, p.n - 1, p.type), ' and ' order by p.n) as match,
+        -- The operators of the key's index: those of an extension's type stand in a schema off the search path.
+        select string_agg(format('t.%1$I %4$s (g.key ->> %2$s)::%3$s', p.name, p.n - 1, p.type, by.equal), ' and ' order by p.n) as match,
                string_agg(format('t.%I', p.name), ', ' order by p.n) as key_list,
-               string_agg(format('(after ->> %s)::%s', p.n - 1, p.type), ', ' order by p.n) as key_values,
+               -- One operator for all columns makes one comparison of rows, which the index answers; else the first column
+               -- bounds what is read.
+               case when count(distinct by.above) = 1 then
+                   format('(%s) %s (%s)', string_agg(format('t.%I', p.name), ', ' order by p.n), min(by.above),
+                          string_agg(format('(after ->> %s)::%s', p.n - 1, p.type), ', ' order by p.n))
+               else
+                   min(format('t.%I %s (after ->> 0)::%s and ', p.name, by.not_below, p.type)) filter (where p.n = 1)
+                   || string_agg(format(
+                          case when p.n = p.columns then 't.%1$I %4$s (after ->> %2$s)::%3$s'
+                               else '(t.%1$I %4$s (after ->> %2$s)::%3$s or (t.%1$I %5$s (after ->> %2$s)::%3$s and ' end,
+                          p.name, p.n - 1, p.type, by.above, by.equal), '' order by p.n)
+                   || repeat('))', count(*)::integer - 1) end as key_after,
                string_agg(format('n.%I', p.name), ', ' order by p.n) as key_list_of_n,
                -- Output functions, never casts: a cast of a user's type is the user's code.
                'jsonb_build_array(' || string_agg(format(case when p.plain then 't.%I::text' else 'format(''%%s'', t.%I)' end, p.name), ', ' order by p.n) || ')' as key_of_t,
@@ -106,7 +118,20 @@ as $$
                string_agg(format('exists (select from pg_attribute where attrelid = tg_relid and attname = %L and atttypid = %s)', p.name, p.type_id), ' and ' order by p.n) as types,
                count(*)::integer as count,
                bool_and(p.plain) as plain
-        from (select *, row_number() over () as n from motive.key_columns(a.target)) as p
+        from (select *, row_number() over () as n, count(*) over () as columns from motive.key_columns(a.target)) as p
+        cross join lateral (
+            select max(o.name) filter (where m.amopstrategy = 3) as equal,
+                   max(o.name) filter (where m.amopstrategy = 4) as not_below,
+                   max(o.name) filter (where m.amopstrategy = 5) as above
+            from pg_index as i
+            join pg_opclass as c on c.oid = i.indclass[p.n - 1]
+            join pg_amop as m on m.amopfamily = c.opcfamily and m.amoplefttype = c.opcintype and m.amoprighttype = c.opcintype
+            cross join lateral (
+                select format('operator(%I.%s)', h.nspname, d.oprname) as name
+                from pg_operator as d join pg_namespace as h on h.oid = d.oprnamespace where d.oid = m.amopopr
+            ) as o
+            where i.indrelid = a.target and i.indisprimary
+        ) as by
     ) as k
     where a.id = shape_of.attachment
 $$;

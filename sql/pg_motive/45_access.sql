@@ -75,6 +75,15 @@ comment on function motive.create_access(motive.shape, text, text, text, text, t
     'Makes one of the functions that run SQL on a user''s table';
 revoke all on function motive.create_access(motive.shape, text, text, text, text, text, text, text) from public;
 
+-- A column of the annotation that was dropped, and added by another attach, is empty: then the row is asked for anew.
+-- API: private
+create function motive.known_expression(s motive.shape) returns text
+    language sql immutable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$ select format('case when num_nulls(t.%s, t.%s, t.%s) = 0 then t.%s end', s.motive, s.motives, s.model, s.hash) $$;
+comment on function motive.known_expression(motive.shape) is 'SQL for the hash of the text that a row of t is annotated for; null where a part is missing';
+revoke all on function motive.known_expression(motive.shape) from public;
+
 -- API: private
 create function motive.generate_readers(s motive.shape) returns void
     language plpgsql volatile parallel unsafe
@@ -82,6 +91,7 @@ create function motive.generate_readers(s motive.shape) returns void
 as $generate$
 declare
     hash constant text := motive.hash_expression('t.' || s.body);
+    known constant text := motive.known_expression(s);
 begin
     perform motive.create_access(s, 'read', 'entries bigint[], keys jsonb[], model text, every boolean',
         ' returns table (entry bigint, key jsonb, body text, hash bytea, problem text)', 'set lock_timeout to ''200ms''',
@@ -95,13 +105,13 @@ begin
                    d.hash is not null and (read_%1$s.every or d.known is distinct from d.hash
                        or (d.by is distinct from 'person' and d.by is distinct from coalesce(read_%1$s.model, d.by))) as needed
             from (
-                select g.entry, g.key, t.%3$s::text as body, t.%6$s as known, t.%7$s as by, %5$s as hash
+                select g.entry, g.key, t.%3$s::text as body, %6$s as known, t.%7$s as by, %5$s as hash
                 from unnest(read_%1$s.entries, read_%1$s.keys) as g (entry, key)
                 left join %2$s as t on %4$s
                 offset 0
             ) as d
             offset 0
-        ) as e;$body$, s.id, s.relation, s.body, s.match, hash, s.hash, s.model), 'Texts by key, of');
+        ) as e;$body$, s.id, s.relation, s.body, s.match, hash, known, s.model), 'Texts by key, of');
     perform motive.create_access(s, 'scan', 'after jsonb, max_rows integer, kind text, model text, '
         'out last_key jsonb, out scanned bigint, out keys jsonb, out hashes bytea[]', '',
         -- A generic plan would read the whole index for every step.
@@ -115,22 +125,28 @@ begin
                    when 'reannotate' then d.by is distinct from 'person' and d.by is distinct from scan_%1$s.model
                    else d.known is distinct from d.hash end as wanted
         from (
-            select row_number() over (order by %3$s) as n, %4$s as key, t.%5$s as known, t.%6$s as by, %7$s as hash
+            select row_number() over (order by %3$s) as n, %4$s as key, %5$s as known, t.%6$s as by, %7$s as hash
             from %2$s as t
-            where scan_%1$s.after is null or (%3$s) > (%8$s)
+            where scan_%1$s.after is null or (%8$s)
             order by %3$s
             limit scan_%1$s.max_rows
         ) as d
         offset 0
-    ) as p;$body$, s.id, s.relation, s.key_list, s.key_of_t, s.hash, s.model, hash, s.key_values), 'One step of a backfill over');
+    ) as p;$body$, s.id, s.relation, s.key_list, s.key_of_t, known, s.model, hash, s.key_after), 'One step of a backfill over');
     perform motive.create_access(s, 'said', 'keys jsonb[]',
         ' returns table (key jsonb, hash bytea, motives text[], confidence real, model text)', 'set lock_timeout to ''200ms''',
         '#variable_conflict use_column', format($body$
+    if said_%1$s.keys is null then
+        return query
+            select null::jsonb, t.%4$s, t.%5$s, t.%6$s, t.%7$s from %2$s as t
+            where t.%4$s is not null and t.%7$s is not null limit 1000;
+        return;
+    end if;
     return query
         select g.key, t.%4$s, t.%5$s, t.%6$s, t.%7$s
         from unnest(said_%1$s.keys) as g (key) join %2$s as t on %3$s
         where t.%4$s is not null and t.%7$s is not null;$body$,
-        s.id, s.relation, s.match, s.hash, s.motives, s.confidence, s.model), 'The annotation, by key, of');
+        s.id, s.relation, s.match, s.hash, s.motives, s.confidence, s.model), 'The annotation, by key, or of a thousand rows without keys, of');
 end
 $generate$;
 comment on function motive.generate_readers(motive.shape) is 'Writes the functions that read an attachment''s table';
@@ -139,7 +155,8 @@ revoke all on function motive.generate_readers(motive.shape) from public;
 -- Rows are locked in key order and what somebody else has locked is skipped, so that no statement of a user can wait for
 -- us while we wait for it. lock_timeout lies below deadlock_timeout: should a user's own trigger wait for something, we
 -- give up before PostgreSQL looks for a victim. The rows, once locked and found unchanged, stay so until the end of the
--- transaction: the update need not look again.
+-- transaction: the update need not look again. A table that swallows the update without an error, by a trigger or by a
+-- policy, must not have its rows asked for for ever: it raises here.
 -- API: private
 create function motive.generate_writer(s motive.shape) returns void
     language plpgsql volatile parallel unsafe
@@ -149,7 +166,9 @@ begin
     perform motive.create_access(s, 'write', 'results motive.result[], model text, abstention text, out written jsonb[], out back jsonb[]',
         '', 'set lock_timeout to ''100ms''', '#variable_conflict use_variable
 declare
-    places integer[];', format($body$
+    places integer[];
+    swallowed boolean;
+    candidate jsonb;', format($body$
     -- By the primary key, row after row: joined otherwise, the hash of every row of the table would be computed.
     perform set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
     select array_agg(h.place) into places
@@ -158,7 +177,7 @@ declare
         from (select r.k as key, r.h as hash, r.place from unnest(results) with ordinality as r (e, k, h, m, c, x, f, place)) as g
         join %2$s as t on %4$s
         where g.hash = %5$s
-          and (t.%6$s is distinct from g.hash
+          and (%13$s is distinct from g.hash
                or (t.%7$s is distinct from 'person' and t.%7$s is distinct from write_%1$s.model))
         order by %3$s
         for no key update of t skip locked
@@ -176,20 +195,35 @@ declare
             offset 0
         ) as g
         where %4$s
-        returning g.key
+        returning g.key, t.%6$s is not distinct from g.hash as kept
     )
-    select coalesce(array_agg(d.key), '{}') into written from done as d;
+    select coalesce(array_agg(d.key) filter (where d.kept), '{}') into written from done as d;
     perform set_config('motive.writing', '', true);
     if cardinality(written) < cardinality(results) then
         -- Not written: gone, without text, already right, or (these alone come back) locked or changed meanwhile.
-        select array_agg(g.key) into back
-        from (select r.k as key from unnest(results) as r (e, k, h, m, c, x, f)) as g
+        select coalesce(array_agg(g.key), '{}'), bool_or(g.place = any (places) and g.hash = %5$s) into back, swallowed
+        from (select r.k as key, r.h as hash, r.place from unnest(results) with ordinality as r (e, k, h, m, c, x, f, place)) as g
         join %2$s as t on %4$s
         where t.%11$s is not null
-          and (t.%6$s is distinct from %5$s
+          and (%13$s is distinct from %5$s
                or (t.%7$s is distinct from 'person' and t.%7$s is distinct from write_%1$s.model));
+        -- A row that a policy hides from updates looks like a locked one; asked for without waiting, a locked one raises.
+        if row_security_active(%12$L::regclass) then
+            foreach candidate in array back loop
+                begin
+                    perform from (select candidate as key) as g join %2$s as t on %4$s for no key update of t nowait;
+                    swallowed := swallowed or not found;
+                exception when lock_not_available then
+                    null;
+                end;
+            end loop;
+        end if;
+        if swallowed then
+            raise exception using errcode = 'triggered_action_exception',
+                message = 'it ignores the update without an error; mend its update trigger or policy, then motive.retry()';
+        end if;
     end if;$body$, s.id, s.relation, s.key_list, s.match, motive.hash_expression('t.' || s.body), s.hash, s.model,
-        s.motive, s.confidence, s.motives, s.body), 'Writes annotations into');
+        s.motive, s.confidence, s.motives, s.body, s.relation, motive.known_expression(s)), 'Writes annotations into');
 end
 $generate$;
 comment on function motive.generate_writer(motive.shape) is 'Writes the function that writes into an attachment''s table';
@@ -203,7 +237,7 @@ as $$
     select md5(s::text || string_agg(p.prosrc, '' order by p.proname))
     from pg_proc as p
     where p.pronamespace = 'motive'::regnamespace
-      and (p.proname in ('capture_statements', 'create_access', 'hash_expression', 'settling') or p.proname like 'generate\_%')
+      and (p.proname in ('capture_statements', 'create_access', 'hash_expression', 'known_expression', 'settling') or p.proname like 'generate\_%')
 $$;
 comment on function motive.digest(motive.shape) is
     'What the functions of an attachment are made from: the table as it is, and this version of pg_motive';

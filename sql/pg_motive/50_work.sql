@@ -116,13 +116,32 @@ begin
                and a.generated_for = motive.digest(motive.shape_of(a.id))) then
         return false;
     end if;
-    perform motive.generate(attachment);
-    return true;
+    return motive.renew(attachment);
 end
 $$;
 comment on function motive.repair(integer) is
     'Whether an error came from a change of the attached table: then its functions are new, or its entries are gone';
 revoke all on function motive.repair(integer) from public;
+
+-- One table whose functions cannot be written must not stop what is done for the others.
+-- API: private
+create function motive.renew(attachment integer) returns boolean
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+begin
+    perform motive.generate(attachment);
+    return true;
+exception when others then
+    raise warning using
+        message = format('the functions of attachment %s, of %s, cannot be written anew: %s (%s)', attachment,
+                         (select a.target from motive.attachment as a where a.id = renew.attachment), sqlerrm, sqlstate),
+        hint = 'Attach the table again to see the error as its owner would.';
+    return false;
+end
+$$;
+comment on function motive.renew(integer) is 'Writes the functions of an attachment anew; false, with a warning, where that fails';
+revoke all on function motive.renew(integer) from public;
 
 -- API: private
 create function motive.obstacle(attachment integer) returns text
@@ -138,6 +157,14 @@ as $$
             then format('column %I holds no text any more: give it its type back, or detach', a.text_column)
         when not pg_has_role(n.nspowner, c.relowner, 'MEMBER')
             then format('the table belongs to %s: grant %s to %s, who installed pg_motive', c.relowner::regrole, c.relowner::regrole, n.nspowner::regrole)
+        -- Membership alone is not enough: functions are replaced with the owner's rights, and given to the owner by one
+        -- who may become the owner.
+        when not (pg_has_role(n.nspowner, c.relowner, 'USAGE') and pg_has_role(n.nspowner, c.relowner, case
+                when current_setting('server_version_num')::integer < 160000 then 'MEMBER' else 'SET' end))
+            then format(case when current_setting('server_version_num')::integer < 160000
+                then 'the table belongs to %1$s, whose rights %2$s, who installed pg_motive, does not inherit: alter role %2$s inherit'
+                else 'the table belongs to %1$s: grant %1$s to %2$s with inherit true, set true; %2$s installed pg_motive' end,
+                c.relowner::regrole, n.nspowner::regrole)
         when not exists (select from motive.key_columns(a.target)) then 'the primary key is gone: add it again'
         when exists (select from motive.annotation_columns(a.prefix) as n where not exists (
                 select from pg_attribute as t where t.attrelid = a.target and t.attname = n.name and not t.attisdropped))

@@ -231,7 +231,8 @@ begin
             end if;
             a.faults := a.faults || outcome.failed;
             if cardinality(outcome.back) > 0 then
-                a.mentioned := array(select f from unnest(a.mentioned) as f where f.k <> all (outcome.back));
+                -- Never `as f`: that is a column of theirs.
+                a.mentioned := array(select r from unnest(a.mentioned) as r where r.k <> all (outcome.back));
             end if;
             written := written + coalesce(cardinality(outcome.written), 0);
             perform motive.forgive(a.attachment, outcome.written);

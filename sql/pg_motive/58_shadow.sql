@@ -18,16 +18,20 @@ revoke all on motive.shadow_result from public;
 select pg_catalog.pg_extension_config_dump('motive.shadow_result', '');
 alter table motive.shadow_result enable row level security;
 create policy readers_read on motive.shadow_result for select
-    using (exists (select from motive.attachment as a where a.id = attachment and pg_catalog.has_table_privilege(a.target, 'SELECT')));
-comment on policy readers_read on motive.shadow_result is 'Who may read the table may compare models on it';
+    using (exists (
+        select from motive.attachment as a
+        where a.id = attachment and pg_catalog.has_table_privilege(a.target, 'SELECT') and not pg_catalog.row_security_active(a.target)));
+comment on policy readers_read on motive.shadow_result is 'Who may read all rows of the table may compare models on it';
 
 -- API: private
 create table motive.promotion (
     id integer generated always as identity primary key,
     model text not null,
+    replaces text,
     promoted_at timestamptz not null default clock_timestamp()
 );
 comment on table motive.promotion is 'Which model was made the one to annotate with, and when';
+comment on column motive.promotion.replaces is 'The model that annotated before: what motive.rollback() goes back to';
 revoke all on motive.promotion from public;
 select pg_catalog.pg_extension_config_dump('motive.promotion', '');
 select pg_catalog.pg_extension_config_dump('motive.promotion_id_seq', '');
@@ -71,12 +75,14 @@ comment on function motive.shadow(text, regclass) is
     'Has another model answer every attached row beside the annotation; a worker with --shadow MODEL and a sidecar that serves it does the work';
 revoke all on function motive.shadow(text, regclass) from public;
 
--- Runs with the caller's rights: it shows rows that the caller could read.
+-- Runs with the caller's rights: it shows rows that the caller could read. Keys are written as the queue writes them,
+-- whatever the session's settings are.
 -- API: public
 create function motive.diff(a text, b text)
     returns table (target regclass, text_column name, key jsonb, motive_a text, confidence_a real, motive_b text, confidence_b real)
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
+    set datestyle to 'ISO' set timezone to 'UTC' set intervalstyle to 'postgres' set extra_float_digits to 1 set bytea_output to 'hex'
 as $$
 #variable_conflict use_column
 declare
@@ -87,16 +93,17 @@ begin
     for t in select m.id, m.target, m.text_column from motive.attachment as m where has_table_privilege(m.target, 'SELECT') loop
         s := motive.shape_of(t.id);
         return query execute format($query$
-            with said as (
-                select %1$s as key, t.%2$s as hash, t.%3$s as motives, t.%4$s as confidence, t.%5$s as model
-                from %6$s as t where t.%5$s in ($1, $2)
+            with live as not materialized (
+                select %1$s as key, t.%2$s as hash, t.%3$s as motives, t.%4$s as confidence, t.%5$s as model from %6$s as t
+            ), said as (
+                select l.*, 1 as place from live as l where l.model in ($1, $2)
                 union all
-                select r.key, r.hash, r.motives, r.confidence, r.model from motive.shadow_result as r
-                where r.attachment = $3 and r.model in ($1, $2)
+                select r.key, r.hash, r.motives, r.confidence, r.model, 2 from motive.shadow_result as r
+                where r.attachment = $3 and r.model in ($1, $2) and r.key in (select l.key from live as l)
             ), one as (
-                select distinct on (x.key) x.* from said as x where x.model = $1
+                select distinct on (x.key) x.* from said as x where x.model = $1 order by x.key, x.place
             ), other as (
-                select distinct on (x.key) x.* from said as x where x.model = $2
+                select distinct on (x.key) x.* from said as x where x.model = $2 order by x.key, x.place
             )
             select $4::regclass, $5::name, one.key, coalesce(one.motives[1], $6), one.confidence,
                    coalesce(other.motives[1], $6), other.confidence
@@ -108,7 +115,7 @@ begin
 end
 $$;
 comment on function motive.diff(text, text) is
-    'Rows whose first motive differs between two models, each as annotated or as a shadow run found; only where both read the same text';
+    'Rows whose first motive differs between two models, each as annotated or as a shadow run found; only where both read the same text, and only for those from whom row-level security hides no row';
 revoke all on function motive.diff(text, text) from public;
 
 -- API: private
@@ -141,6 +148,7 @@ begin
             -- Locked or changed just now: a worker asks again.
             perform motive.enqueue(j.attachment, to_jsonb(outcome.back), 2::smallint);
         end if;
+        perform motive.set_aside(j.attachment, outcome.failed, 2::smallint, 0::smallint, clock_timestamp(), null);
     end if;
     update motive.job as w
     set last_key = coalesce(reached, w.last_key), scanned = w.scanned + coalesce(cardinality(keys), 0),
@@ -153,6 +161,31 @@ $$;
 comment on function motive.step_promotion(motive.job, integer) is 'Writes the next rows of a promotion from what the shadow run found';
 revoke all on function motive.step_promotion(motive.job, integer) from public;
 
+-- Until a first promotion, only the rows say which model annotates: some of each table do, read as its owner.
+-- API: private
+create function motive.annotating_model(besides text) returns text
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    a motive.attachment;
+    seen text[];
+    models text[] := '{}';
+begin
+    for a in select t.* from motive.attachment as t where motive.obstacle(t.id) is null loop
+        begin
+            execute format('select array_agg(s.model) from motive.said_%s(null) as s', a.id) into seen;
+            models := models || seen;
+        exception when others then
+            raise warning 'which model annotates % cannot be read: % (%)', a.target, sqlerrm, sqlstate;
+        end;
+    end loop;
+    return (select mode() within group (order by m) from unnest(models) as m where m not in (besides, 'person'));
+end
+$$;
+comment on function motive.annotating_model(text) is 'The model that most rows name, other than one; null where none does';
+revoke all on function motive.annotating_model(text) from public;
+
 -- API: public
 create function motive.promote(model text) returns integer
     language plpgsql volatile strict parallel unsafe
@@ -161,6 +194,7 @@ as $$
 declare
     t regclass;
     started integer := 0;
+    last motive.promotion := (select p from motive.promotion as p order by p.id desc limit 1);
 begin
     if not exists (select from motive.models as m where m.model = promote.model) then
         raise exception using
@@ -168,7 +202,8 @@ begin
             message = format('model %L is not known to this database', left(model, 200)),
             hint = 'See motive.models; a worker registers the model that its sidecar serves.';
     end if;
-    insert into motive.promotion (model) values (model);
+    insert into motive.promotion (model, replaces)
+    values (model, coalesce(nullif(last.model, model), last.replaces, motive.annotating_model(model)));
     for t in select distinct a.target from motive.attachment as a loop
         started := started + motive.start_job(t, null, 'promote', model);
         perform motive.start_job(t, null, 'reannotate', model);
@@ -186,10 +221,7 @@ create function motive.rollback() returns text
     set search_path to pg_catalog, pg_temp
 as $$
 declare
-    now_model text := (select p.model from motive.promotion as p order by p.id desc limit 1);
-    before text := coalesce(
-        (select p.model from motive.promotion as p where p.model <> now_model order by p.id desc limit 1),
-        (select r.model from motive.shadow_result as r where r.model <> now_model group by r.model order by count(*) desc limit 1));
+    before constant text := (select p.replaces from motive.promotion as p order by p.id desc limit 1);
 begin
     if before is null then
         raise exception using
@@ -201,5 +233,5 @@ begin
     return before;
 end
 $$;
-comment on function motive.rollback() is 'Promotes the model that was there before the last promotion; returns it';
+comment on function motive.rollback() is 'Promotes the model that the last promotion replaced; returns it';
 revoke all on function motive.rollback() from public;

@@ -1,4 +1,5 @@
--- What operators and users look at. Each view shows only tables that its reader may SELECT.
+-- What operators and users look at. Each view shows only tables that its reader may SELECT; what tells of single rows
+-- (keys, messages) only where row-level security hides none of them from the reader.
 
 -- API: public
 create view motive.attachments with (security_barrier) as
@@ -27,7 +28,7 @@ revoke all on motive.queue_depth from public;
 create view motive.failures with (security_barrier) as
 select a.target, a.text_column, f.key, f.reason, f.attempts, f.failed_at
 from motive.failure as f join motive.attachment as a on a.id = f.attachment
-where pg_catalog.has_table_privilege(a.target, 'SELECT');
+where pg_catalog.has_table_privilege(a.target, 'SELECT') and not pg_catalog.row_security_active(a.target);
 comment on view motive.failures is 'Rows that were retired, with the reason; motive.retry() tries them again';
 revoke all on motive.failures from public;
 
@@ -54,7 +55,8 @@ revoke all on motive.freshness from public;
 
 -- API: public
 create view motive.jobs with (security_barrier) as
-select a.target, a.text_column, j.kind, j.model, j.scanned, j.enqueued, j.estimate, j.started_at, j.stepped_at, j.finished_at, j.problem
+select a.target, a.text_column, j.kind, j.model, j.scanned, j.enqueued, j.estimate, j.started_at, j.stepped_at, j.finished_at,
+       case when not pg_catalog.row_security_active(a.target) then j.problem end as problem
 from motive.job as j join motive.attachment as a on a.id = j.attachment
 where pg_catalog.has_table_privilege(a.target, 'SELECT');
 comment on view motive.jobs is 'Backfills and their like, with how far they have come';

@@ -84,6 +84,46 @@ def test_another_users_attachments_are_invisible(
     assert session.execute("select * from motive.diff('a', 'b')").fetchall() == []
 
 
+def test_rows_that_row_level_security_hides_are_told_of_to_nobody(
+    annotation: Annotation, alice: Connection, connect: Connect
+) -> None:
+    """P6: neither their keys nor what is known of them, to whom the table would not show them."""
+    annotation.execute("select motive.grant_usage('stranger')")
+    alice.execute("alter table alices.texts add tenant name not null default 'granted'")
+    alice.execute("grant usage on schema alices to stranger; grant select on alices.texts to stranger")
+    alice.execute("insert into alices.texts values (1, %s), (2, %s)", [GIFT, GIFT])
+    annotation.drain()
+    annotation.execute(
+        "insert into motive.failure (attachment, key, hash, reason, attempts) "
+        "select a.id, '[\"1\"]', '', 'refused', 1 from motive.attachment as a; "
+        "insert into motive.job (attachment, kind, problem, finished_at) "
+        "select a.id, 'backfill', 'row 1', now() from motive.attachment as a; "
+        "insert into motive.shadow_result (attachment, key, model, hash, motives, confidence) "
+        "select a.id, jsonb_build_array(t.id::text), 'tried', t.motive_hash, '{performance}', 1 "
+        "from motive.attachment as a, alices.texts as t"
+    )
+    model = annotation.value("select min(motive_model) from alices.texts")
+    looks = (
+        "select key from motive.failures",
+        "select key from motive.shadow_result where key is not null",
+        f"select key from motive.diff('{model}', 'tried')",
+        "select problem from motive.jobs where problem is not null",
+    )
+
+    def seen(session: Connection) -> list[int]:
+        return [len(session.execute(look.encode()).fetchall()) for look in looks]
+
+    stranger = connect("stranger")
+    assert seen(stranger) == [1, 2, 2, 1]
+    alice.execute(
+        "alter table alices.texts enable row level security; "
+        "create policy own on alices.texts using (tenant = current_user)"
+    )
+    assert seen(stranger) == [0, 0, 0, 0]
+    assert stranger.execute("select kind, problem from motive.jobs").fetchall() == [("backfill", None)]
+    assert seen(alice) == [1, 2, 2, 1]
+
+
 def test_a_worker_needs_no_superuser(
     annotation: Annotation, roles: tuple[str, str], connect: Connect, alice: Connection
 ) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import json
 import logging
 import signal
 import threading
@@ -11,6 +12,7 @@ import grpc
 import psycopg
 import pytest
 
+from sidecar import queue
 from sidecar.pb import motive_pb2 as pb
 from sidecar.private_postgres import PrivatePostgres
 from tests.fixtures.annotation import Annotation
@@ -279,6 +281,99 @@ def test_a_row_that_the_table_refuses_fails_alone(annotation: Annotation, trigge
     assert annotation.value("select count(*) from texts where motive = 'gift'") == 19
 
 
+@pytest.mark.parametrize("answer", ["null", "old"])
+def test_a_row_whose_update_the_table_swallows_fails_alone(annotation: Annotation, answer: str) -> None:
+    """P5: a trigger that drops the update, or undoes it, without an error."""
+    annotation.table()
+    annotation.execute("insert into texts (body) select 'gift ' || i from generate_series(1, 20) i")
+    annotation.execute(
+        "create function pg_temp.swallow() returns trigger language plpgsql as "
+        f"$$ begin if new.id = 7 then return {answer}; end if; return new; end $$; "
+        "create trigger swallow before update on texts for each row execute function pg_temp.swallow()"
+    )
+    wait_until(
+        lambda: (annotation.drain(), annotation.value("select count(*) from motive.failures"))[1],
+        lambda n: n == 1,
+        20.0,
+        "the row to be retired",
+    )
+    assert "ignores the update" in annotation.value("select reason from motive.failures where key = '[\"7\"]'")
+    assert annotation.value("select count(*) from texts where motive = 'gift'") == 19
+    annotation.execute("drop trigger swallow on texts")
+    annotation.value("select motive.retry('texts')")
+    annotation.drain()
+    assert annotation.labels()[7] == "gift"
+
+
+def test_a_row_that_a_policy_hides_from_updates_fails_and_a_locked_one_comes_back(
+    annotation: Annotation, connect: Connect
+) -> None:
+    """P5: neither can be locked, and only one of them is the table's fault."""
+    annotation.execute("create role keeper; create schema shelf authorization keeper; set role keeper")
+    try:
+        annotation.execute("create table shelf.texts (id integer primary key, body text)")
+        annotation.execute("create policy seen on shelf.texts for select using (true)")
+        annotation.execute("create policy changed on shelf.texts for update using (id <> 2)")
+        annotation.execute("reset role")
+        annotation.attach("shelf.texts")
+        annotation.execute("alter table shelf.texts enable row level security, force row level security")
+        annotation.execute("insert into shelf.texts select i, 'gift ' || i from generate_series(1, 3) as i")
+        with contextlib.closing(connect()) as other:
+            other.execute("begin; select from shelf.texts where id = 3 for update")
+            with annotation.working():
+                wait_until(
+                    lambda: annotation.value("select array_agg(key) from motive.failures"),
+                    lambda keys: keys == [["2"]],
+                    20.0,
+                    "the hidden row to be retired",
+                )
+                assert annotation.execute("select keys, attempts from motive.queue").fetchall() == [([["3"]], 0)]
+                assert annotation.labels("shelf.texts") == {1: "gift", 2: None, 3: None}
+                other.execute("rollback")
+                annotation.wait_drained()
+        assert annotation.labels("shelf.texts") == {1: "gift", 2: None, 3: "gift"}
+        annotation.check()
+    finally:
+        annotation.execute("reset role; drop schema shelf cascade; select motive.sweep(); drop role keeper")
+
+
+def test_a_table_whose_functions_cannot_be_written_anew_stops_no_other(annotation: Annotation) -> None:
+    """P5: the sweep goes on with the others, and its own rows fail with a reason."""
+    annotation.execute("create table stuck (id integer primary key, body text)")
+    annotation.execute("create table texts (id integer primary key, body text)")
+    stuck, _ = annotation.attach("stuck"), annotation.attach("texts")
+    annotation.execute(
+        f"drop function motive.read_{stuck}; "
+        f"create function motive.read_{stuck}(entries bigint[], keys jsonb[], model text, every boolean) "
+        "returns integer language sql as 'select 1'"
+    )
+    annotation.execute("alter table stuck rename to moved_stuck; alter table texts rename to moved_texts")
+    annotation.execute("insert into moved_stuck values (1, %s)", GIFT)
+    annotation.execute("insert into moved_texts values (1, %s)", GIFT)
+    annotation.execute("select motive.sweep()")
+    wait_until(
+        lambda: (annotation.drain(), annotation.execute("select target::text, key from motive.failures").fetchall())[1],
+        lambda failures: failures == [("moved_stuck", ["1"])],
+        20.0,
+        "the row to be retired",
+    )
+    assert annotation.labels("moved_texts") == {1: "gift"}
+    annotation.execute("drop table moved_stuck; select motive.sweep()")
+
+
+def test_a_sweep_that_fails_is_logged(
+    annotation: Annotation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Polling goes on, and the log says what is wrong."""
+
+    def fail(connection: queue.Connection) -> None:
+        connection.execute("select 1 / 0")
+
+    monkeypatch.setattr(queue, "sweep", fail)
+    with annotation.working():
+        wait_until(lambda: caplog.text, lambda text: "division by zero" in text, 10.0, "the error to be logged")
+
+
 def refuse_with(code: grpc.StatusCode) -> Callable[[pb.ClassifyRequest], pb.ClassifyResponse]:
     """A sidecar that answers nothing."""
 
@@ -312,6 +407,17 @@ def test_a_fault_of_the_service_uses_up_no_attempt(
     assert annotation.value("select count(*) from motive.failures") == 0
     assert len(caplog.records) <= 10
     assert set(annotation.labels().values()) == {"gift"}
+
+
+def test_a_workers_log_is_json_where_that_is_asked_for(annotation: Annotation) -> None:
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+    with annotation.process("--log-format", "json", "--once") as worker:
+        worker.process.wait(60)
+    lines = [json.loads(line) for line in worker.log.splitlines()]
+    assert any("stopped after 1 row" in line["message"] for line in lines)
+    assert all({"time", "level", "logger"} <= line.keys() for line in lines)
+    assert GIFT not in worker.log
 
 
 def test_eight_workers_complete_each_row_exactly_once(annotation: Annotation, postgres: PrivatePostgres) -> None:

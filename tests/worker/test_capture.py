@@ -6,11 +6,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import psycopg
 import pytest
 
+from sidecar.pb import motive_pb2 as pb
 from tests.fixtures.annotation import Annotation
-from tests.fixtures.fake_sidecar import CODES
+from tests.fixtures.fake_sidecar import CODES, RefusalError
 from tests.fixtures.postgres import Connect
 from tests.fixtures.waiting import wait_until
 
@@ -144,6 +146,52 @@ def test_annotating_a_row_does_not_enqueue_it_again(annotation: Annotation) -> N
     assert annotation.labels() == {1: None}
     assert queued_keys(annotation) == [["1"]]
     assert annotation.labels() == {1: "performance"}
+
+
+@pytest.mark.parametrize("mode", ["queued", "inline"])
+def test_an_insert_brings_only_labels_of_its_own_text(annotation: Annotation, mode: str) -> None:
+    """F44: a clone that an ORM gives another text starts without them; a true copy, or a restored row, keeps them."""
+    annotation.table("id integer primary key, body text", mode=mode)
+    annotation.execute("insert into texts values (1, %s)", GIFT)
+    annotation.drain()
+    copied = (
+        "insert into texts select %s, coalesce(%s, body), motive, motive_confidence, motives, motive_model, motive_hash"
+    )
+    with annotation.fake.answering(refuse):
+        annotation.execute(copied + " from texts where id = 1", 2, FAST)
+        annotation.execute(copied + " from texts where id = 1", 3, None)
+        annotation.execute("insert into texts (id, body, motive) values (4, %s, 'gift')", FAST)
+        annotation.execute("insert into texts (id, motive) values (5, 'gift')")
+        assert annotation.labels() == {1: "gift", 2: None, 3: "gift", 4: None, 5: None}
+    annotation.drain()
+    assert annotation.labels() == {1: "gift", 2: "performance", 3: "gift", 4: "performance", 5: None}
+
+
+def refuse(_: pb.ClassifyRequest) -> pb.ClassifyResponse:
+    """A sidecar that answers nothing."""
+    raise RefusalError(grpc.StatusCode.UNAVAILABLE, "not now")
+
+
+@pytest.mark.parametrize("mode", ["queued", "inline"])
+@pytest.mark.parametrize(
+    "change",
+    ["rename motive to label", "rename motive_hash to hash", "drop motive_model cascade", "drop motives cascade"],
+)
+def test_a_missing_column_of_the_annotation_fails_no_statement(annotation: Annotation, mode: str, change: str) -> None:
+    """P3: motive.status names the remedy, and it helps: another attach adds the column, a backfill fills it."""
+    annotation.table("id integer primary key, body text", mode=mode)
+    annotation.execute("insert into texts values (1, %s), (2, %s)", GIFT, GIFT)
+    annotation.drain()
+    annotation.execute(f"alter table texts {change}")
+    annotation.execute("update texts set body = %s where id = 1", FAST)
+    annotation.execute("insert into texts (id, body) values (3, %s)", FAST)
+    annotation.drain()
+    assert "attach again" in annotation.value("select obstacle from motive.status")
+    annotation.attach("texts")
+    annotation.value("select motive.backfill('texts')")
+    annotation.drain()
+    assert annotation.labels() == {1: "performance", 2: "gift", 3: "performance"}
+    assert annotation.value("select min(num_nonnulls(motive, motives, motive_model, motive_hash)) from texts") == 4
 
 
 def test_a_trigger_that_rewrites_the_text_is_seen(annotation: Annotation) -> None:
@@ -287,8 +335,8 @@ def test_a_table_that_becomes_a_partition_and_one_that_stops_being_one(annotatio
 def test_a_key_or_a_text_of_another_type_than_at_attach_is_captured(annotation: Annotation) -> None:
     """P2: the triggers see that the columns have changed, before a worker has written them anew."""
     annotation.table("id integer primary key, body varchar(100)")
-    annotation.execute("drop trigger zzz_motive_reset on texts".replace("zzz_motive", trigger_prefix(annotation)))
-    annotation.execute("drop trigger zzz_motive_keep on texts".replace("zzz_motive", trigger_prefix(annotation)))
+    for name in ("reset", "keep", "brought"):
+        annotation.execute(f"drop trigger {trigger_prefix(annotation)}_{name} on texts")
     annotation.execute("alter table texts alter id type text, alter body type text")
     annotation.execute("insert into texts values ('1\"x', %s), ('2', %s)", GIFT, GIFT)
     assert annotation.queued() == 2
@@ -386,6 +434,39 @@ def test_any_primary_key_works(annotation: Annotation, columns: str, rows: str) 
         assert set(annotation.execute("select motive from texts").fetchall()) == {("performance",)}
     finally:
         annotation.execute("drop table texts; drop type mood, pair; drop domain positive, ident; select motive.sweep()")
+
+
+@pytest.mark.parametrize(
+    ("extension", "columns", "values"),
+    [
+        ("citext", "n integer, a citext primary key", "ANNA bert Carl dora EMIL"),
+        ("citext", "n integer, a citext, primary key (n, a)", "ANNA bert Carl dora EMIL"),
+        ("ltree", "n integer, a ltree, primary key (a, n)", "a a.b b b.a c"),
+    ],
+)
+def test_a_key_of_an_extensions_type_works(annotation: Annotation, extension: str, columns: str, values: str) -> None:
+    """Its operators stand in a schema that the search path of our functions does not hold; a walk comes by each row."""
+    if not annotation.value("select count(*) from pg_available_extensions where name = %s", extension):
+        pytest.skip(f"the server comes without {extension}")
+    annotation.execute(f"create extension {extension}")
+    try:
+        annotation.execute(f"create table texts ({columns}, body text)")
+        annotation.execute(
+            f"insert into texts select i / 3, v.a::{extension}, %s "
+            "from unnest(string_to_array(%s, ' ')) with ordinality as v (a, i)",
+            GIFT,
+            values,
+        )
+        annotation.attach("texts")
+        annotation.value("select motive.backfill('texts')")
+        while annotation.value("select motive.step(2)") > 0:
+            pass
+        assert annotation.queued() == 5
+        annotation.drain()
+        assert annotation.value("select count(*) from texts where motive = 'gift'") == 5
+        annotation.check()
+    finally:
+        annotation.execute(f"drop table texts; select motive.sweep(); drop extension {extension}")
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """Changing the model without surprises: shadow, diff, promote, rollback."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from sidecar.pb import motive_pb2 as pb
@@ -76,6 +78,60 @@ def test_a_model_is_tried_compared_promoted_and_taken_back(annotation: Annotatio
     annotation.execute(
         "delete from motive.models where version = '2.0.0'; truncate motive.promotion, motive.shadow_result"
     )
+
+
+def test_rollback_goes_back_to_what_was_promoted_or_annotated_before(annotation: Annotation) -> None:
+    """Never to a model that was only tried, and without waiting for a worker's first step."""
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s), (%s)", GIFT, FAST)
+    annotation.drain()
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no earlier model"):
+        annotation.value("select motive.rollback()")
+    old = old_name(annotation)
+    annotation.execute(
+        "insert into motive.models (digest, name, version, taxonomy_digest) "
+        "select sha256(v.version::bytea), 'fake', v.version, m.taxonomy_digest "
+        "from motive.models as m cross join (values ('2'), ('3'), ('4')) as v (version) where m.version = '1.0.0'"
+    )
+    second, third, tried = (
+        str(annotation.value("select model from motive.models where version = %s", version))
+        for version in ("2", "3", "4")
+    )
+    annotation.execute(
+        "insert into motive.shadow_result (attachment, key, model, hash, motives, confidence) "
+        "select a.id, jsonb_build_array(i::text), %s, '', '{gift}', 1 "
+        "from motive.attachment as a, generate_series(1, 9) as i",
+        tried,
+    )
+    annotation.value("select motive.promote(%s)", second)
+    assert annotation.value("select motive.rollback()") == old
+    annotation.value("select motive.promote(%s)", second)
+    annotation.value("select motive.promote(%s)", third)
+    annotation.value("select motive.promote(%s)", third)
+    assert annotation.value("select motive.rollback()") == second
+    annotation.execute(
+        "delete from motive.models where version in ('2', '3', '4'); "
+        "truncate motive.promotion, motive.shadow_result, motive.job"
+    )
+
+
+def test_models_are_compared_on_rows_that_are_there_whatever_the_session_sets(
+    annotation: Annotation, newer: FakeSidecar
+) -> None:
+    """Keys come as the queue has them, not as the session writes them; a row that is gone is not compared."""
+    annotation.table("at timestamptz primary key, body text")
+    annotation.execute("set timezone to 'Asia/Shanghai'; set datestyle to 'german'")
+    annotation.execute("insert into texts values ('2026-07-01 12:00+08', %s), ('2026-07-02 12:00+08', %s)", GIFT, GIFT)
+    annotation.drain()
+    annotation.value("select motive.shadow(%s)", NEWER_NAME)
+    annotation.drain(target=newer.target, shadow=NEWER_NAME)
+    old = old_name(annotation)
+    annotation.execute("delete from texts where at > '2026-07-02'")
+    changed = annotation.execute("select key, motive_a, motive_b from motive.diff(%s, %s)", old, NEWER_NAME).fetchall()
+    assert changed == [(["2026-07-01 04:00:00+00"], "gift", "performance")]
+    annotation.value("select motive.correct('texts', %s::jsonb, '{performance}')", json.dumps(changed[0][0]))
+    assert annotation.value("select key from motive.corrections('texts')") == changed[0][0]
+    annotation.execute("delete from motive.models where version = '2.0.0'; truncate motive.shadow_result")
 
 
 def test_a_worker_whose_sidecar_serves_another_model_answers_no_shadow_run(
