@@ -40,7 +40,9 @@ create function motive.generate_capture(s motive.shape) returns void
     set search_path to pg_catalog, pg_temp
 as $generate$
 declare
-    text_column constant name := (select a.text_column from motive.attachment as a where a.id = s.id);
+    a motive.attachment := (select t from motive.attachment as t where t.id = s.id);
+    hash constant name := (select n.name from motive.annotation_columns(a.prefix) as n where n.role = 'hash');
+    inline constant boolean := a.mode = 'inline'; -- only then s.pending looks at the hash
     body text := format($body$
 begin
     if %1$s then%2$s
@@ -50,10 +52,11 @@ begin
         return null;
     end if;%6$s
 end$body$,
-        s.as_attached,
+        s.as_attached || case when inline then format(' and exists (select from pg_attribute where attrelid = tg_relid and attname = %L)', hash) else '' end,
         case when s.number_of_n is null then motive.capture_statements(s, 'keys', s.key_of_n, s.keys_of_n, 'jsonb_agg', s.same_row, '%s::text')
             else motive.capture_statements(s, 'numbers', s.number_of_n, format('array_agg(%s)', s.number_of_n), 'array_agg', s.same_row, '%s::text') end,
-        text_column, s.key_names, s.key_count,
+        a.text_column, s.key_names || case when inline then ', ' || quote_literal(hash) else '' end,
+        s.key_count + inline::integer,
         motive.capture_statements(s, 'keys', s.key_by_output, format('jsonb_agg(%s)', s.key_by_output), 'jsonb_agg', s.same_row_by_output, 'format(''%%s'', %s)'));
 begin
     execute format('create or replace function motive.capture_%s() returns trigger language plpgsql volatile parallel unsafe '
@@ -66,22 +69,29 @@ $generate$;
 comment on function motive.generate_capture(motive.shape) is 'Writes the trigger function of an attachment that enqueues';
 revoke all on function motive.generate_capture(motive.shape) from public;
 
--- Runs as whoever updates the row, and so needs no care.
+-- Runs as whoever writes the row, and so needs no care about types. A column of the annotation that was renamed or
+-- dropped makes no statement of a user fail: then the row stays as it is, and motive.status says what stands in the way.
 -- API: private
 create function motive.generate_guard(s motive.shape) returns void
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $generate$
 declare
+    names text := (
+        select string_agg(quote_literal(n.name), ', ')
+        from motive.attachment as a cross join lateral motive.annotation_columns(a.prefix) as n where a.id = s.id);
     body text := format($body$
 begin
+    if (select count(*) from pg_attribute where attrelid = tg_relid and attname in (%6$s)) < 5 then
+        return new;
+    end if;
     if tg_argv[0] = 'reset' then
         new.%1$s := null; new.%2$s := null; new.%3$s := null; new.%4$s := null; new.%5$s := null;
     else
         new.%1$s := old.%1$s; new.%2$s := old.%2$s; new.%3$s := old.%3$s; new.%4$s := old.%4$s; new.%5$s := old.%5$s;
     end if;
     return new;
-end$body$, s.motive, s.confidence, s.motives, s.model, s.hash);
+end$body$, s.motive, s.confidence, s.motives, s.model, s.hash, names);
 begin
     execute format('create or replace function motive.guard_%s() returns trigger language plpgsql volatile parallel unsafe '
         'set search_path to pg_catalog, pg_temp as %L', s.id, body);

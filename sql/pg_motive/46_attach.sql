@@ -1,6 +1,31 @@
 -- attach and detach run with the caller's rights throughout: what the caller may not do to the table is refused by
 -- PostgreSQL itself, and registration by the policies of motive.attachment.
 
+-- Before policies and PostgreSQL itself refuse, with an error that says less.
+-- API: private
+create function motive.check_owner(target regclass) returns void
+    language plpgsql stable parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    owner constant oid := (select c.relowner from pg_class as c where c.oid = target);
+begin
+    if owner is null then
+        raise exception using
+            errcode = 'undefined_table',
+            message = format('there is no table %s', coalesce(target::text, 'NULL')),
+            hint = 'Name one that exists.';
+    elsif not pg_has_role(owner, 'USAGE') then
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = format('must be owner of table %s', target),
+            hint = format('It belongs to %s: call this as that role.', owner::regrole);
+    end if;
+end
+$$;
+comment on function motive.check_owner(regclass) is 'Refuses who does not own a table';
+revoke all on function motive.check_owner(regclass) from public;
+
 -- API: private
 create function motive.check_target(target regclass, text_column name, prefix name) returns void
     language plpgsql stable parallel unsafe
@@ -12,6 +37,7 @@ declare
     problem text;
     remedy text;
 begin
+    perform motive.check_owner(target);
     select c.* into class from pg_class as c where c.oid = target;
     select a.* into col from pg_attribute as a where a.attrelid = target and a.attname = text_column and a.attnum > 0 and not a.attisdropped;
     if class.relkind not in ('r', 'p') then
@@ -26,6 +52,9 @@ begin
     elsif class.relispartition then
         problem := format('%s is a partition', target);
         remedy := 'Attach the partitioned table: its partitions come along.';
+    elsif class.relkind = 'r' and exists (select from pg_inherits as i where target in (i.inhrelid, i.inhparent)) then
+        problem := format('%s inherits from a table, or another inherits from it', target);
+        remedy := 'Triggers and keys are not inherited: make it a partitioned table, or end it: alter table CHILD no inherit PARENT.';
     elsif not exists (select from motive.key_columns(target)) then
         problem := format('%s has no primary key', target);
         remedy := format('Add one first: alter table %s add column id bigint generated always as identity primary key', target);
@@ -60,13 +89,18 @@ declare
     fitting integer;
     stranger name;
     additions text;
+    -- Functions were written for them once: those that are there are ours, others were renamed or dropped since.
+    ours constant boolean := exists (
+        select from motive.attachment as t
+        where t.target = add_annotation_columns.target and t.prefix = add_annotation_columns.prefix and t.generated_for is not null);
 begin
     select count(a.attname), count(a.attname) filter (where format_type(a.atttypid, a.atttypmod) = n.type and a.attgenerated = ''),
-           min(a.attname::text), string_agg(format('add column %I %s', n.name, n.type), ', ' order by n.place)
+           min(a.attname::text),
+           string_agg(format('add column %I %s', n.name, n.type), ', ' order by n.place) filter (where a.attname is null)
     into there, fitting, stranger, additions
     from motive.annotation_columns(prefix) with ordinality as n (role, name, type, place)
     left join pg_attribute as a on a.attrelid = target and a.attname = n.name and a.attnum > 0 and not a.attisdropped;
-    if there = 0 then
+    if there = 0 or (ours and there = fitting and there < 5) then
         execute format('alter table %s %s', target, additions);
     elsif fitting < 5 then
         raise exception using
@@ -76,7 +110,7 @@ begin
     end if; -- all five as we make them: kept by an earlier detach
 end
 $$;
-comment on function motive.add_annotation_columns(regclass, name) is 'Adds the annotation''s columns, or finds those of an earlier attach';
+comment on function motive.add_annotation_columns(regclass, name) is 'Adds the annotation''s columns, or what is missing of those of an earlier attach';
 revoke all on function motive.add_annotation_columns(regclass, name) from public;
 
 -- Row triggers on a partitioned table are PostgreSQL's to pass on; statement triggers must stand on the parent and on
@@ -90,8 +124,13 @@ declare
     relation regclass;
     old_row text;
     new_row text;
+    whole text;
+    hash text;
 begin
-    select string_agg(format('old.%I', n.name), ', '), string_agg(format('new.%I', n.name), ', ') into old_row, new_row
+    select string_agg(format('old.%I', n.name), ', '), string_agg(format('new.%I', n.name), ', '),
+           string_agg(format('new.%I is not null', n.name), ' and ') filter (where n.role in ('motive', 'model')),
+           max(format('new.%I', n.name)) filter (where n.role = 'hash')
+    into old_row, new_row, whole, hash
     from motive.annotation_columns(prefix) as n;
     -- Names that sort last, so that the text is seen as other triggers leave it.
     execute format(
@@ -104,6 +143,12 @@ begin
         'and old.%3$I::text collate "C" is not distinct from new.%3$I::text collate "C" '
         'and row(%4$s) is distinct from row(%5$s)) '
         'execute function motive.guard_%1$s(''keep'')', attachment, target, text_column, old_row, new_row);
+    -- What a row brings along is believed where it is of its text: moved from another partition, restored, or copied.
+    execute format(
+        'create or replace trigger zzz_motive_%1$s_brought before insert on %2$s for each row '
+        'when (num_nonnulls(%3$s) > 0 and not (coalesce(%4$s = %5$s, false) and %6$s)) '
+        'execute function motive.guard_%1$s(''reset'')',
+        attachment, target, new_row, hash, motive.hash_expression(format('new.%I', text_column)), whole);
     for relation in select target union select p.relid from pg_partition_tree(target) as p loop
         execute format(
             'create or replace trigger zzz_motive_%1$s_inserted after insert on %2$s '
@@ -120,27 +165,38 @@ revoke all on function motive.create_triggers(integer, regclass, name, name) fro
 
 -- API: public
 create function motive.attach(
-    target regclass, text_column name, mode text default 'queued', budget interval default '250 ms',
-    on_failure text default 'queue', prefix text default 'motive'
+    target regclass, text_column name, mode text default null, budget interval default null,
+    on_failure text default null, prefix text default null
 ) returns integer
-    language plpgsql volatile strict parallel unsafe
+    language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
     set lock_timeout to '5s'
 as $$
 declare
     known motive.attachment;
+    chosen name;
+    other name;
 begin
-    perform motive.check_target(target, text_column, prefix::name);
     select a.* into known from motive.attachment as a where a.target = attach.target and a.text_column = attach.text_column;
-    if known.prefix <> prefix::name then
+    chosen := coalesce(prefix, known.prefix, 'motive');
+    perform motive.check_target(target, text_column, chosen);
+    select a.text_column into other from motive.attachment as a
+    where a.target = attach.target and a.prefix = chosen and a.text_column <> attach.text_column;
+    if other is not null then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('column %I of %s is attached with prefix %I already', other, target, chosen),
+            hint = format('Give this one a prefix of its own: motive.attach(%L, %L, prefix => %L)', target, text_column, left(text_column, 40) || '_motive');
+    elsif known.prefix <> chosen then
         raise exception using
             errcode = 'invalid_parameter_value',
             message = format('column %I of %s is attached with prefix %I', text_column, target, known.prefix),
             hint = 'Detach it first, or leave the prefix as it is.';
     end if;
+    mode := coalesce(mode, known.mode, 'queued');
     perform motive.check_mode(mode);
     insert into motive.attachment (target, text_column, mode, budget, on_failure, prefix)
-    values (target, text_column, mode, budget, on_failure, prefix::name)
+    values (target, text_column, mode, coalesce(budget, known.budget, interval '250 ms'), coalesce(on_failure, known.on_failure, 'queue'), chosen)
     on conflict on constraint attachment_target_text_column_key
         do update set mode = excluded.mode, budget = excluded.budget, on_failure = excluded.on_failure
     returning * into known;
@@ -158,7 +214,7 @@ begin
 end
 $$;
 comment on function motive.attach(regclass, name, text, interval, text, text) is
-    'Keeps motive columns of a table filled from one of its text columns; a second call updates the options';
+    'Keeps motive columns of a table filled from one of its text columns; a second call changes the options that it names';
 revoke all on function motive.attach(regclass, name, text, interval, text, text) from public;
 
 -- API: public
@@ -226,7 +282,7 @@ begin
         null;
     end loop;
     -- Renamed, given away, changed, or pg_motive itself upgraded: the functions follow.
-    perform motive.generate(a.id) from motive.attachment as a
+    perform motive.renew(a.id) from motive.attachment as a
     where motive.obstacle(a.id) is null and a.generated_for is distinct from motive.digest(motive.shape_of(a.id));
     for doomed in
         select p.oid::regprocedure as signature from pg_proc as p
@@ -237,6 +293,13 @@ begin
         execute format('drop function %s', doomed.signature);
     end loop;
     delete from motive.queue as q where not exists (select from motive.attachment as a where a.id = q.attachment);
+    -- What jobs have enqueued goes with the last of them; in the order in which workers lock entries.
+    delete from motive.queue as q where q.id = any (array(
+        select o.id from motive.queue as o
+        where o.priority > 1 and not exists (
+            select from motive.job as j
+            where j.attachment = o.attachment and (j.kind = 'shadow') = (o.priority = 3))
+        order by o.id for update));
     delete from motive.failure as f where not exists (select from motive.attachment as a where a.id = f.attachment);
     delete from motive.job as j where not exists (select from motive.attachment as a where a.id = j.attachment);
     delete from motive.shadow_result as r where not exists (select from motive.attachment as a where a.id = r.attachment);
@@ -246,5 +309,6 @@ begin
        or not exists (select from motive.attachment as a where a.id = f.attachment);
 end
 $$;
-comment on function motive.sweep() is 'Removes what is left of dropped tables and detached columns, and renews the functions of changed tables';
+comment on function motive.sweep() is
+    'Removes what is left of dropped tables, detached columns and cancelled jobs, and renews the functions of changed tables';
 revoke all on function motive.sweep() from public;

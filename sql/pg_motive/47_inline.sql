@@ -30,6 +30,21 @@ as $$ select interval '3 s' $$;
 comment on function motive.inline_pause() is 'How long inline mode leaves a sidecar alone after a fault';
 revoke all on function motive.inline_pause() from public;
 
+-- The rest of the statement needs time as well: of what statement_timeout leaves, at most 60 % goes to annotation.
+-- API: private
+create function motive.inline_deadline(budget interval) returns timestamptz
+    language sql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+    select clock_timestamp() + case when t.left_s < 0.05 then interval '0' else least(budget, make_interval(secs => 0.6 * t.left_s)) end
+    from (
+        select nullif(extract(epoch from current_setting('statement_timeout')::interval), 0)::float8
+            - extract(epoch from clock_timestamp() - statement_timestamp())::float8
+    ) as t (left_s)
+$$;
+comment on function motive.inline_deadline(interval) is 'When a statement that begins now must have done with its annotation';
+revoke all on function motive.inline_deadline(interval) from public;
+
 -- API: private
 create type motive.inline_answer as (motive text, confidence real, motives text[], model text);
 comment on type motive.inline_answer is 'What inline mode writes into a row; null fields where it could not ask';
@@ -41,7 +56,8 @@ create function motive.ask_inline(body text, deadline timestamptz, on_failure te
 as $$
 declare
     moment constant timestamptz := clock_timestamp();
-    paused_until constant timestamptz := nullif(current_setting('motive.inline_paused_until', true), '')::timestamptz;
+    -- Times travel through settings as seconds, which read the same whatever DateStyle and TimeZone are.
+    paused_until constant timestamptz := to_timestamp(nullif(current_setting('motive.inline_paused_until', true), '')::float8);
     terms record;
     answer record;
     codes text[];
@@ -76,7 +92,7 @@ begin
     end if;
     -- A text that is itself at fault is no reason to leave the sidecar alone.
     if answer.sqlstate is distinct from '22023' then
-        perform set_config('motive.inline_paused_until', (clock_timestamp() + motive.inline_pause())::text, false);
+        perform set_config('motive.inline_paused_until', extract(epoch from clock_timestamp() + motive.inline_pause())::text, false);
     end if;
     return null;
 end
@@ -97,16 +113,25 @@ declare
     body text := format($body$
 declare
     answer motive.inline_answer;
+    -- When the statement began, and when its annotation must end.
+    times numeric[] := nullif(current_setting('motive.inline_deadline_%1$s', true), '')::numeric[];
 begin
+    -- A partition made after attach has the row's trigger, not the statement's.
+    if tg_level = 'STATEMENT' or times[1] is distinct from extract(epoch from statement_timestamp()) then
+        times := array[extract(epoch from statement_timestamp()), extract(epoch from motive.inline_deadline(%9$L))];
+        perform set_config('motive.inline_deadline_%1$s', times::text, true);
+    end if;
     if tg_level = 'STATEMENT' then
-        perform set_config('motive.inline_deadline_%1$s', (clock_timestamp() + %9$L::interval)::text, true);
         return null;
     end if;
     if (select count(*) from pg_attribute where attrelid = tg_relid and (attname, atttypid) in (%11$s) and not attisdropped) < 6 then
         return new;
     end if;
-    answer := motive.ask_inline(
-        new.%2$s::text, nullif(current_setting('motive.inline_deadline_%1$s', true), '')::timestamptz, %10$L);
+    -- Moved from another partition, or copied with its text: a person's label as well stays what it is.
+    if tg_op = 'INSERT' and new.%7$s = %8$s and new.%3$s is not null and new.%6$s is not null then
+        return new;
+    end if;
+    answer := motive.ask_inline(new.%2$s::text, to_timestamp(times[2]::float8), %10$L);
     if answer.motive is null then
         new.%3$s := null; new.%4$s := null; new.%5$s := null; new.%6$s := null; new.%7$s := null;
     else

@@ -26,7 +26,7 @@ comment on table motive.job is 'Backfills and their like, with how far they have
 comment on column motive.job.last_key is 'Primary key of the last row that was read';
 comment on column motive.job.estimate is 'Rows of the table when the job began, as the planner believed';
 comment on column motive.job.finished_at is 'Null while it runs';
-comment on column motive.job.problem is 'What the table answered to the last step, where that failed: it is tried again, and other jobs go on';
+comment on column motive.job.problem is 'What stood in the way of the last step: it is tried again, and other jobs go on';
 revoke all on motive.job from public;
 create index job_running on motive.job (stepped_at) where finished_at is null;
 select pg_catalog.pg_extension_config_dump('motive.job', '');
@@ -46,6 +46,7 @@ declare
     a record;
     started integer := 0;
 begin
+    perform motive.check_owner(target);
     for a in
         select t.id, (select sum(greatest(c.reltuples, 0))::bigint from pg_class as c
                       where c.oid = t.target or c.oid in (select p.relid from pg_partition_tree(t.target) as p where p.isleaf)) as estimate
@@ -95,6 +96,32 @@ as $$ select motive.start_job(target, text_column, 'retry') $$;
 comment on function motive.retry(regclass, name) is 'Tries retired rows again';
 revoke all on function motive.retry(regclass, name) from public;
 
+-- Entries do not say which job has made them: those of backfill, reannotate, retry and promote, which are few, go once
+-- none of these is left.
+-- API: public
+create function motive.cancel(target regclass, text_column name default null, kind text default null) returns integer
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    ended integer;
+begin
+    perform motive.check_owner(target);
+    with gone as (
+        delete from motive.job as j using motive.attachment as a
+        where a.id = j.attachment and a.target = cancel.target and a.text_column = coalesce(cancel.text_column, a.text_column)
+          and j.kind = coalesce(cancel.kind, j.kind)
+        returning j.finished_at
+    )
+    select count(*) filter (where g.finished_at is null) into ended from gone as g;
+    perform motive.sweep();
+    return ended;
+end
+$$;
+comment on function motive.cancel(regclass, name, text) is
+    'Ends the jobs of a table, or those of one kind, with what they have enqueued; what is annotated stays; returns how many were running';
+revoke all on function motive.cancel(regclass, name, text) from public;
+
 -- API: private
 create function motive.enqueue(attachment integer, keys jsonb, priority smallint, shadow text default null) returns void
     language sql volatile parallel unsafe
@@ -115,12 +142,13 @@ create function motive.step(max_rows integer default 2000, model text default nu
 as $$
 declare
     j motive.job;
+    locked constant text := 'the table is locked';
 begin
     select w.* into j
     from motive.job as w cross join motive.annotation_settings as s
     where w.finished_at is null
       and (w.kind <> 'reannotate' or coalesce(w.model, step.model) = step.model)
-      and (w.problem is null or w.stepped_at < clock_timestamp() - s.retry_delay)
+      and (coalesce(w.problem, locked) = locked or w.stepped_at < clock_timestamp() - s.retry_delay)
       and (select count(*) from (
                select from motive.queue as q
                where q.attachment = w.attachment and q.priority = case w.kind when 'shadow' then 3 else 2 end
@@ -139,7 +167,9 @@ begin
         return case j.kind when 'promote' then motive.step_promotion(j, least(max_rows, 500)) else motive.step_walk(j, max_rows, model) end;
     exception
         when lock_not_available then
-            return 0;
+            -- Waiting for the lock has taken its time: there is no need for a delay, and others come first now.
+            update motive.job as w set stepped_at = clock_timestamp(), problem = locked where w.id = j.id;
+            return 1;
         when others then
             if not motive.repair(j.attachment) then
                 -- The table's own triggers or policies: one table must not stop the walks over the others.

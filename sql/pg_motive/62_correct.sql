@@ -43,8 +43,9 @@ declare
     s motive.shape;
     its_key constant jsonb := motive.normal_key(target, key);
     abstention constant text := (select t.code from motive.taxonomy as t where t.abstention limit 1);
-    named constant text[] := array_remove(coalesce(motives, '{}'), abstention);
-    stranger text := (select min(m) from unnest(named) as m where m not in (select t.code from motive.taxonomy as t));
+    named text[];
+    stranger text := (
+        select min(coalesce(m, 'NULL')) from unnest(motives) as m where m is null or m not in (select t.code from motive.taxonomy as t));
     its_hash bytea;
 begin
     begin
@@ -57,12 +58,23 @@ begin
             raise exception using errcode = 'invalid_parameter_value',
                 message = format('%s is attached by several columns', target), hint = 'Name one with text_column.';
     end;
-    if stranger is not null then
+    if abstention is null then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = 'no taxonomy is loaded: there are no motives to correct to',
+            hint = 'As the owner of the extension: select motive.load_model(); or let a worker register its model.';
+    elsif motives is null or array_ndims(motives) > 1 then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'motives is not an array of one dimension',
+            hint = 'Such as ''{gift,price_value}''; an empty array says that no motive is stated.';
+    elsif stranger is not null then
         raise exception using
             errcode = 'invalid_parameter_value',
             message = format('%L is not a motive of the taxonomy', left(stranger, 63)),
             hint = 'See motive.taxonomy; an empty array says that no motive is stated.';
     end if;
+    named := array_remove(motives, abstention);
     s := motive.shape_of(a.id);
     perform set_config('motive.writing', 'on', true);
     execute format(
@@ -89,6 +101,7 @@ create function motive.corrections(target regclass, text_column name default nul
     returns table (key jsonb, body text, motives text[])
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
+    set datestyle to 'ISO' set timezone to 'UTC' set intervalstyle to 'postgres' set extra_float_digits to 1 set bytea_output to 'hex'
 as $$
 #variable_conflict use_column
 declare

@@ -8,10 +8,10 @@ create function motive.annotation_functions() returns text
     set search_path to pg_catalog, pg_temp
 as $$
     select 'motive.attach(regclass, name, text, interval, text, text), motive.detach(regclass, name, boolean), '
-        'motive.backfill(regclass, name), motive.reannotate(regclass, name), motive.retry(regclass, name), '
+        'motive.backfill(regclass, name), motive.reannotate(regclass, name), motive.retry(regclass, name), motive.cancel(regclass, name, text), '
         'motive.correct(regclass, jsonb, text[], name), motive.corrections(regclass, name), motive.shadow(text, regclass), '
         'motive.diff(text, text), '
-        'motive.check_target(regclass, name, name), motive.check_mode(text), motive.add_annotation_columns(regclass, name), '
+        'motive.check_owner(regclass), motive.check_target(regclass, name, name), motive.check_mode(text), motive.add_annotation_columns(regclass, name), '
         'motive.create_triggers(integer, regclass, name, name), motive.create_inline_triggers(integer, regclass, name, text), '
         'motive.key_columns(regclass), motive.holds_text(oid), motive.annotation_columns(name), motive.hash_expression(text), motive.shape_of(integer), '
         'motive.normal_key(regclass, jsonb), motive.start_job(regclass, name, text, text), '

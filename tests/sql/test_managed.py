@@ -107,6 +107,27 @@ def test_tables_of_roles_that_the_installer_can_act_for_are_annotated(
     drain(managed, fake_sidecar.target)
 
 
+def test_membership_without_its_rights_is_refused_with_the_remedy(
+    postgres: PrivatePostgres, managed: str, tenants: Connection, fake_sidecar: FakeSidecar
+) -> None:
+    """What attach would meet half way is said before it begins; the remedy helps."""
+    withhold, remedy = (
+        ("alter role landlord noinherit", "alter role landlord inherit")
+        if tenants.info.server_version < 160000
+        else ("grant tenant to landlord with set false", "grant tenant to landlord with inherit true, set true")
+    )
+    tenants.execute(withhold.encode())
+    with psycopg.connect(postgres.dsn("managed", "tenant"), autocommit=True) as session:
+        session.execute("create table tenant.texts (id integer primary key, body text)")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=remedy):
+            session.execute("select motive.attach('tenant.texts', 'body')")
+        tenants.execute(remedy.encode())
+        session.execute("select motive.attach('tenant.texts', 'body')")
+        session.execute("insert into tenant.texts values (1, %s)", [GIFT])
+        drain(managed, fake_sidecar.target)
+        assert session.execute("select motive from tenant.texts").fetchone() == ("gift",)
+
+
 @pytest.fixture
 def gateway(postgres: PrivatePostgres, database: str, managed: str) -> Iterator[str]:
     """A role that reaches the session's database, which has the extension, by password alone; its password."""

@@ -1,5 +1,6 @@
 """The ordinary way: rows are written, the worker annotates them."""
 
+import psycopg
 import pytest
 
 from tests.fixtures.annotation import Annotation
@@ -139,16 +140,33 @@ def test_corrections_stay_until_the_text_changes(annotation: Annotation) -> None
 
 @pytest.mark.parametrize(
     ("key", "motives", "reason"),
-    [("1", ["nonsense"], "not a motive"), ("7", ["gift"], "no row"), ("[]", ["gift"], "no row")],
+    [
+        ("1", ["nonsense"], "not a motive"),
+        ("1", ["gift", None], "not a motive"),
+        ("1", [["gift"], ["gift"]], "one dimension"),
+        ("1", None, "one dimension"),
+        ("7", ["gift"], "no row"),
+        ("[]", ["gift"], "no row"),
+    ],
 )
-def test_a_correction_that_cannot_be_is_refused(
-    annotation: Annotation, key: str, motives: list[str], reason: str
-) -> None:
+def test_a_correction_that_cannot_be_is_refused(annotation: Annotation, key: str, motives: object, reason: str) -> None:
     """With a sentence that names what was wrong."""
     annotation.table()
     annotation.execute("insert into texts (body) values (%s)", GIFT)
     with pytest.raises(Exception, match=reason):
         annotation.value("select motive.correct('texts', %s::jsonb, %s)", key, motives)
+    assert annotation.queued() == 1
+
+
+def test_a_correction_needs_a_taxonomy(fresh_database: str) -> None:
+    """Before a model is loaded, there is nothing that a person could choose from."""
+    with psycopg.connect(fresh_database, autocommit=True) as connection:
+        connection.execute("create extension pg_motive cascade")
+        connection.execute("create table texts (id integer primary key, body text)")
+        connection.execute("select motive.attach('texts', 'body')")
+        connection.execute("insert into texts values (1, %s)", [GIFT])
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no taxonomy is loaded"):
+            connection.execute("select motive.correct('texts', '1', '{}')")
 
 
 def test_attach_again_updates_the_options_and_detach_keeps_the_annotation(annotation: Annotation) -> None:
@@ -203,3 +221,25 @@ def test_attach_refuses_with_the_remedy(annotation: Annotation, definition: str,
     assert "HINT" in str(caught.value)
     annotation.execute("drop view texts" if "view" in definition else "drop table texts")
     assert annotation.value("select count(*) from motive.attachment") == 0
+
+
+@pytest.mark.parametrize("table", ["texts", "children"])
+def test_attach_refuses_tables_that_inherit(annotation: Annotation, table: str) -> None:
+    """A parent shows its children's rows, which have neither its triggers nor its key."""
+    annotation.execute("create table texts (id integer primary key, body text)")
+    annotation.execute("create table children (primary key (id)) inherits (texts)")
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="inherits") as caught:
+        annotation.attach(table)
+    assert "partitioned" in (caught.value.diag.message_hint or "")
+    annotation.execute("drop table children, texts")
+
+
+def test_a_second_column_needs_a_prefix_of_its_own(annotation: Annotation) -> None:
+    """The refusal says how to give one; another attach need not repeat it."""
+    annotation.table("id integer primary key, body text, title text")
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="prefix motive already") as caught:
+        annotation.attach("texts", "title")
+    assert "prefix => 'title_motive'" in (caught.value.diag.message_hint or "")
+    first = annotation.attach("texts", "title", prefix="title_motive")
+    assert annotation.attach("texts", "title") == first
+    assert annotation.value("select prefix from motive.attachments where text_column = 'title'") == "title_motive"

@@ -115,7 +115,67 @@ def test_the_mode_can_be_changed_back_and_forth(annotation: Annotation) -> None:
     """A second attach updates the options."""
     annotation.table()
     annotation.attach("texts", mode="inline", budget="5 s")
+    annotation.attach("texts")  # what it does not name stays
     assert annotation.execute("insert into texts (body) values (%s) returning motive", GIFT).fetchone() == ("gift",)
     annotation.attach("texts", mode="queued")
     assert annotation.execute("insert into texts (body) values (%s) returning motive", GIFT).fetchone() == (None,)
     assert annotation.queued() == 1
+
+
+def partitioned(annotation: Annotation) -> None:
+    """The table `texts` in two partitions, attached inline."""
+    annotation.execute(
+        "create table texts (id integer, part integer, body text, primary key (id, part)) partition by list (part)"
+    )
+    annotation.execute("create table texts_1 partition of texts for values in (1)")
+    annotation.execute("create table texts_2 partition of texts for values in (2)")
+    annotation.attach("texts", mode="inline", budget="5 s")
+
+
+def test_a_row_keeps_its_annotation_when_it_moves_to_another_partition(annotation: Annotation) -> None:
+    """P8: a person's label as well; only another text is asked for."""
+    partitioned(annotation)
+    annotation.execute("insert into texts values (1, 1, %s), (2, 1, %s)", GIFT, GIFT)
+    annotation.value("select motive.correct('texts', '[1, 1]', '{performance}')")
+    calls = len(annotation.fake.requests)
+    annotation.execute("update texts set part = 2")
+    assert annotation.labels() == {1: "performance", 2: "gift"}
+    assert annotation.value("select motive_model from texts where id = 1") == "person"
+    assert len(annotation.fake.requests) == calls
+    annotation.execute("update texts set part = 1, body = 'mouse'")
+    assert annotation.labels() == {1: "unknown", 2: "unknown"}
+    assert annotation.queued() == 0
+
+
+def test_statements_straight_on_a_partition_made_after_attach_have_their_budget(annotation: Annotation) -> None:
+    """Whatever an earlier statement of the session has left of its own."""
+    partitioned(annotation)
+    annotation.execute("create table texts_3 partition of texts for values in (3)")
+    inserted = "insert into texts_3 (id, part, body) values (%s, 3, %s) returning motive"
+    assert annotation.execute(inserted, 1, GIFT).fetchone() == ("gift",)
+    annotation.execute("select set_config('motive.inline_deadline_' || id, '{1,1}', false) from motive.attachment")
+    assert annotation.execute(inserted, 2, GIFT).fetchone() == ("gift",)
+
+
+def test_a_statement_timeout_below_the_budget_fails_no_statement(annotation: Annotation) -> None:
+    """P3: annotation leaves the statement time to end."""
+    annotation.table(mode="inline", budget="20 s")
+    annotation.execute("insert into texts (body) values ('warm')")
+    with annotation.fake.hang():
+        annotation.execute("set statement_timeout to '2 s'")
+        annotation.execute("insert into texts (body) values (%s)", GIFT)
+        annotation.execute("reset statement_timeout")
+    assert annotation.queued() == 1
+
+
+def test_the_budget_is_the_same_whatever_the_session_says_of_time(annotation: Annotation) -> None:
+    """China's CST is not read back as the CST of the United States, fourteen hours later."""
+    annotation.table(mode="inline", budget="300 ms")
+    annotation.execute("insert into texts (body) values ('warm')")
+    annotation.execute("set timezone to 'Asia/Shanghai'; set datestyle to 'SQL'; set extra_float_digits to -10")
+    with annotation.fake.hang():
+        started = time.monotonic()
+        annotation.execute("insert into texts (body) values (%s)", GIFT)
+        assert time.monotonic() - started < 3
+    paused = "select to_timestamp(current_setting('motive.inline_paused_until')::float8) - clock_timestamp()"
+    assert annotation.value(paused + " < interval '1 min'")

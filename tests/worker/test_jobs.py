@@ -1,0 +1,78 @@
+"""Walks over whole tables: what holds them up, and how they end."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.fixtures.annotation import Annotation
+from tests.fixtures.postgres import Connect, Connection
+
+GIFT = "a gift for my mother"
+
+
+@pytest.fixture(autouse=True)
+def _invariants(annotation: Annotation) -> Iterator[None]:
+    """Every test ends with a worker that drains, and the three invariants."""
+    yield
+    annotation.drain()
+    annotation.check()
+
+
+def old_rows(annotation: Annotation, table: str) -> None:
+    """Attaches a table with three rows that no trigger has seen, and has it walked."""
+    annotation.execute(f"create table {table} (id integer primary key, body text)")
+    annotation.execute(f"insert into {table} select i, %s from generate_series(1, 3) i", GIFT)
+    annotation.attach(table)
+    annotation.value("select motive.backfill(%s)", table)
+
+
+def test_a_locked_table_holds_up_no_other_walk(annotation: Annotation, connect: Connect) -> None:
+    """P5: it says so, comes last, is not taken for done, and goes on as soon as the lock is gone."""
+    annotation.execute("update motive.annotation_settings set retry_delay = interval '1 h'")
+    old_rows(annotation, "texts")
+    old_rows(annotation, "others")
+    locker = connect()
+    with locker.transaction():
+        locker.execute("lock table texts in access exclusive mode")
+        assert [annotation.value("select motive.step()") for _ in range(3)] == [1, 3, 1]
+        assert annotation.execute("select target::text, problem from motive.jobs order by 1").fetchall() == [
+            ("others", None),
+            ("texts", "the table is locked"),
+        ]
+    annotation.drain()
+    assert annotation.labels("texts") == annotation.labels("others") == dict.fromkeys((1, 2, 3), "gift")
+
+
+def test_a_cancelled_job_takes_along_what_it_has_enqueued(annotation: Annotation) -> None:
+    """And nothing else: neither new rows nor what another kind of job has enqueued."""
+    old_rows(annotation, "texts")
+    annotation.value("select motive.step(2)")
+    annotation.value("select motive.shadow('other@1.0.0/00000000')")
+    annotation.value("select motive.step(2)")
+    annotation.execute("insert into texts values (4, %s)", GIFT)
+    waiting = "select priority, waiting from motive.queue_depth order by 1"
+    assert annotation.execute(waiting).fetchall() == [("backfill", 3), ("new", 1)]
+    annotation.value("select motive.step(2)")
+    assert annotation.execute(waiting).fetchall() == [("backfill", 3), ("new", 1), ("shadow", 2)]
+    assert annotation.value("select motive.cancel('texts', kind => 'shadow')") == 1
+    assert annotation.execute(waiting).fetchall() == [("backfill", 3), ("new", 1)]
+    annotation.value("select motive.backfill('texts')")
+    assert annotation.value("select motive.cancel('texts')") == 1
+    assert annotation.execute(waiting).fetchall() == [("new", 1)]
+    assert annotation.value("select motive.step()") == 0
+    annotation.drain()
+    assert annotation.labels() == {1: None, 2: None, 3: None, 4: "gift"}
+    annotation.value("select motive.backfill('texts')")
+
+
+@pytest.mark.parametrize("call", ["attach('texts', 'body')", "backfill('texts')", "cancel('texts')"])
+def test_only_the_owner_of_a_table_has_it_walked(
+    annotation: Annotation, alice: Connection, roles: tuple[str, str], call: str
+) -> None:
+    """Who may only read it is told so in a sentence, with whose it is."""
+    annotation.table()
+    annotation.execute("grant select on texts to granted")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"must be owner of table public\.texts") as caught:
+        alice.execute(f"select motive.{call}".encode())
+    assert "postgres" in (caught.value.diag.message_hint or "")
