@@ -27,7 +27,7 @@ def traces(collector: str) -> Iterator[None]:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        raise ConfigError("traces need OpenTelemetry's packages", "pip install 'pg-motive[traces]'.") from None
+        raise ConfigError("traces need OpenTelemetry's packages", "pip install '.[traces]'.") from None
     provider = TracerProvider(
         resource=Resource.create({"service.name": "motive-sidecar", "service.version": __version__})
     )
