@@ -1,6 +1,7 @@
 """`motive release`: its flags."""
 
 import argparse
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ def add_release(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # As Ctrl-C does, it ends the wait for a sidecar with the links set back.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from sidecar import release
     from sidecar.triton_repository import BACKENDS
 

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from sidecar.pb import motive_pb2 as pb
-from sidecar.releases import release_name
+from sidecar.releases import release_name, resolve
 from sidecar.repository import Repository, open_repository
 from sidecar.triton_server import command as triton_command
 from tests.fixtures.sidecar_process import ROOT, RunSidecar, SidecarProcess
@@ -213,3 +213,17 @@ def test_triton_loads_models_on_request_alone_and_listens_on_loopback_alone(tmp_
     words = triton_command(tmp_path, tmp_path, Ports(), "")
     assert "--model-control-mode=explicit" in words
     assert {word.split("=")[1] for word in words if "address" in word} == {"127.0.0.1"}
+
+
+def test_a_release_that_is_told_to_end_while_it_waits_sets_the_link_back(
+    tmp_path: Path, old: Repository, new: Repository
+) -> None:
+    directory = tmp_path / "models"
+    motive_release(old.path, "--to", directory)
+    command = [sys.executable, "-m", "sidecar", "release", str(new.path), "--to", str(directory)]
+    waiting = subprocess.Popen([*command, "--sidecar", "unix:/nowhere"], cwd=ROOT, stdout=subprocess.PIPE)
+    wait_until(lambda: resolve(directory).name, lambda name: name == release_name(new), 30, "the link to be moved")
+    waiting.terminate()
+    said, _ = waiting.communicate(timeout=30)
+    assert b"switched back" in said
+    assert resolve(directory).name == release_name(old)

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.errors import OverloadError, UnavailableError
 from sidecar.worker.breaker import FIRST_DELAY_S, LONGEST_DELAY_S, Breaker
+from sidecar.worker.run import Worker
 from sidecar.worker.service import Service
 from sidecar.worker.settings import WorkerSettings
 from sidecar.worker.shared import Shared
@@ -72,6 +73,23 @@ def test_a_lane_that_was_let_through_and_had_nothing_to_ask_makes_way_for_anothe
     other.start()
     other.join(10)
     assert admitted == [False, True]
+
+
+def test_the_lane_kept_for_new_rows_finds_none_and_lets_another_one_try_with_a_backfill(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F35: else nothing would ever be asked again until a new row came."""
+    worker = Worker(WorkerSettings(dsn="", target="unix:/nowhere", lanes=2))
+    turns: list[str] = []
+    for name, lane in zip(("kept", "other"), worker._lanes, strict=True):
+        monkeypatch.setattr(lane, "turn", lambda name=name: turns.append(name))
+    clock.now += worker._breaker.failed(UnavailableError("away"))
+    first = threading.Thread(target=worker._lanes[0]._admitted_turn)
+    first.start()
+    first.join(10)
+    worker._lanes[1]._admitted_turn()
+    assert turns == ["kept", "other"]
+    worker._service.close()
 
 
 def test_a_second_stop_does_not_lengthen_the_grace(clock: Clock) -> None:
