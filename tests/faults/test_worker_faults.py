@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import json
 import logging
 import signal
 import threading
@@ -407,17 +406,6 @@ def test_a_fault_of_the_service_uses_up_no_attempt(
     assert annotation.value("select count(*) from motive.failures") == 0
     assert len(caplog.records) <= 10
     assert set(annotation.labels().values()) == {"gift"}
-
-
-def test_a_workers_log_is_json_where_that_is_asked_for(annotation: Annotation) -> None:
-    annotation.table()
-    annotation.execute("insert into texts (body) values (%s)", GIFT)
-    with annotation.process("--log-format", "json", "--once") as worker:
-        worker.process.wait(60)
-    lines = [json.loads(line) for line in worker.log.splitlines()]
-    assert any("stopped after 1 row" in line["message"] for line in lines)
-    assert all({"time", "level", "logger"} <= line.keys() for line in lines)
-    assert GIFT not in worker.log
 
 
 def test_eight_workers_complete_each_row_exactly_once(annotation: Annotation, postgres: PrivatePostgres) -> None:
