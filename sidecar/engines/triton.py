@@ -83,15 +83,15 @@ class TritonEngine:
                     self._probe_again()
                 else:
                     while doubts:
-                        breaker, attempt, error = doubts.pop()
-                        breaker.failure(attempt, error.message)
+                        breaker, doubted, doubt = doubts.pop()
+                        breaker.failure(doubted, doubt.message)
                     return logits
             if doubts:
                 raise doubts[0][2]
             raise last or UnavailableError(self._why())
         finally:
-            for breaker, attempt, error in doubts:
-                breaker.answered(attempt, error.message)
+            for breaker, doubted, doubt in doubts:
+                breaker.answered(doubted, doubt.message)
 
     async def _ask(
         self,

@@ -1,5 +1,6 @@
 """The Triton engine on a real Triton: coming, going, freezing, several of them, and one id from the call to its log."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,9 +90,7 @@ def test_a_killed_triton_costs_bounded_faults_and_is_used_again_once_it_is_back(
         _open_with_reason(sidecar, triton)
         triton.start()
         load.more_answers()
-        wait_until(
-            lambda: sidecar.metric("motive_breaker_state", address=triton.address), lambda s: s == 0, 30, "it to close"
-        )
+        _closed(sidecar, triton)
     assert set(load.faults) == {grpc.StatusCode.UNAVAILABLE}
     assert sidecar.metric("motive_held_texts") == 0
 
@@ -125,9 +124,15 @@ def _open_with_reason(sidecar: SidecarProcess, triton: TritonProcess) -> None:
         30,
         "the breaker to be open",
     )
-    assert "does not answer" in backend.reason
+    assert "not answer" in backend.reason
     wait_until(
         lambda: sidecar.metric("motive_breaker_state", address=triton.address), lambda s: s == 2, 30, "the metric"
+    )
+
+
+def _closed(sidecar: SidecarProcess, triton: TritonProcess) -> None:
+    wait_until(
+        lambda: sidecar.metric("motive_breaker_state", address=triton.address), lambda s: s == 0, 30, "it to close"
     )
 
 
@@ -165,7 +170,7 @@ def test_a_frozen_triton_means_deadlines_then_an_open_breaker_and_nothing_piles_
         wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held == 0, 10, "no text to be held")
     sidecar.wait_serving()
     wait_until(lambda: _code(stub, "cheap phone", 10), lambda code: code is None, RECOVERY_S, "calls to be answered")
-    assert sidecar.metric("motive_breaker_state", address=triton.address) == 0
+    _closed(sidecar, triton)
 
 
 def test_deadlines_of_ten_milliseconds_crash_nothing(
@@ -196,8 +201,11 @@ def test_a_caller_that_gives_up_cancels_its_request_in_triton(
     slow = write_tiny_model(tmp_path / "slow", work=100)
     triton = run_triton(slow).start("motive", extra=("--log-verbose=1",))
     sidecar = run_sidecar(triton_engine([triton], slow), metrics=True).wait_serving()
-    call = sidecar.stub().Classify.future(pb.ClassifyRequest(texts=["cheap"]), timeout=60)
-    wait_until(triton.log, lambda log: "to EXECUTING" in log, 30, "Triton to compute")
+    request, metadata = pb.ClassifyRequest(texts=["cheap"]), (("x-request-id", "given-up"),)
+    call = sidecar.stub().Classify.future(request, timeout=60, metadata=metadata)
+    # The warm-up's requests are in the log as well.
+    computing = re.compile(r"request id: given-up\].* to EXECUTING")
+    wait_until(triton.log, lambda log: computing.search(log) is not None, 30, "Triton to compute")
     call.cancel()
     wait_until(triton.log, lambda log: "Issuing cancellation" in log, 30, "the cancellation in Triton's log")
     wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held == 0, 10, "no text to be held")

@@ -41,7 +41,8 @@ def paired(
 
 
 def _backend(sidecar: SidecarProcess, place: int = 0) -> pb.Backend:
-    return sidecar.stub().GetModel(pb.GetModelRequest(), timeout=10).backends[place]
+    backend: pb.Backend = sidecar.stub().GetModel(pb.GetModelRequest(), timeout=10).backends[place]
+    return backend
 
 
 def _ask(sidecar: SidecarProcess, **fields: Any) -> pb.ClassifyResponse:

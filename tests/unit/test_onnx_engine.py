@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sidecar.engines import onnx
 from sidecar.engines.onnx import LONE_RUNS, LONE_TOKENS, YIELD, OnnxEngine
@@ -48,7 +49,7 @@ async def test_lone_windows_are_computed_in_place_again_once_they_are_quick_agai
     where: list[bool] = []
     run = engine.run
 
-    def noted(ids: onnx.NDArray[np.int64], mask: onnx.NDArray[np.int64]) -> onnx.NDArray[np.float32]:
+    def noted(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         where.append(threading.current_thread() is threading.main_thread())
         return run(ids, mask)
 
