@@ -176,9 +176,7 @@ def test_the_probe_shows_its_certificate(
     sidecar = secured(run_sidecar, tiny_repository, authority.issue("server"))
     client = authority.issue("client")
     flags = ["--tls-authority", client.ca, "--tls-certificate", client.cert, "--tls-key", client.key]
-    wait_until(
-        lambda: probe.main([sidecar.target, *flags]), lambda status: status == 0, 20, "the probe to be content"
-    )
+    wait_until(lambda: probe.main([sidecar.target, *flags]), lambda status: status == 0, 20, "the probe to be content")
     assert probe.main([sidecar.target]) == 1
     assert probe.main([sidecar.target, "--tls-authority", "/nowhere"]) == 1
     assert "/nowhere cannot be read" in capsys.readouterr().err
