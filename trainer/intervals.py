@@ -59,19 +59,20 @@ def bootstrap(judged: Sequence[Judged], rounds: int = ROUNDS, seed: int = SEED) 
 
     Percentiles of the samples, except for the calibration error: chance gaps of small bins only ever raise it, in a
     sample more than in the texts themselves, so that percentiles would lie too high (Kumar, Liang and Ma 2019, arXiv
-    1909.10155). It gets the basic interval, the percentiles mirrored at the figure (Davison and Hinkley 1997, 5.2),
-    from 0 up; with few texts the figure itself may lie above it.
+    1909.10155). From its percentiles the bootstrap's estimate of that bias is taken, the samples' mean minus the figure
+    (Efron and Tibshirani 1993, chapter 10), down to 0 at most. What chance adds to the figure itself stays in it.
     """
     drawn = _resampled(Tally(judged).figures, len(judged), rounds, seed)
     found = {name: _percentiles(values) for name, values in drawn.items() if name != "n"}
     if "ece" in found:
-        figure, (low, high) = scores(judged)["ece"], found["ece"]
-        found["ece"] = (max(0.0, 2 * figure - high), max(0.0, 2 * figure - low))
+        low, high = found["ece"]
+        bias = float(drawn["ece"].mean()) - scores(judged)["ece"]
+        found["ece"] = (max(0.0, low - bias), max(0.0, high - bias))
     return found
 
 
 def class_bootstrap(judged: Sequence[Judged], rounds: int = ROUNDS, seed: int = SEED) -> dict[str, Interval]:
-    """The percentile interval of each class's F1."""
+    """The percentile interval of each class's F1, which is 0 in a sample that lacks the class."""
     tally = Tally(judged)
     drawn = _resampled(lambda weights: {"f1": tally.class_f1(weights)}, len(judged), rounds, seed)["f1"]
     return {name: _percentiles(drawn[:, i]) for i, name in enumerate(tally.classes)}

@@ -64,7 +64,7 @@ class Tally:
     """Per text the numbers whose sums give every figure, so that thousands of samples cost one matrix product.
 
     A sample of the texts is a row of `weights` [samples, texts]: how often each text is in it. The classes are those
-    that occur among all the labels, whichever of them a sample draws; one that it lacks has F1 0 there.
+    that occur among all the labels; one that a sample lacks has F1 0 there, and no part in its macro-F1.
     """
 
     def __init__(self, judged: Sequence[Judged]) -> None:
@@ -77,6 +77,7 @@ class Tally:
         said = np.array([[j.said_primary == c for c in self.classes] for j in self.judged], float)
         columns = {
             "flat": np.array([_numbers(j) for j in self.judged], float),
+            "gold": gold,
             "gold_or_said": gold + said,
             "hit": gold * said,
         }
@@ -93,12 +94,13 @@ class Tally:
     def figures(self, weights: Floats) -> dict[str, Floats]:
         """Each figure of `scores` [samples]."""
         n = weights.sum(axis=1)
+        held = (weights @ self._columns["gold"] > 0).sum(axis=1)
         exact, lenient, together, sizes, none, silent, both = (weights @ self._columns["flat"]).T
         result = {
             "n": n,
             "accuracy": exact / n,
             "lenient": lenient / n,
-            "macro_f1": self.class_f1(weights).mean(axis=1),
+            "macro_f1": self.class_f1(weights).sum(axis=1) / held,
             "set_f1": _f1(together, sizes),
             "unknown_recall": both / np.maximum(1, none),
             "unknown_precision": both / np.maximum(1, silent),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.intervals import bootstrap, class_bootstrap, difference, measured
-from trainer.scores import Judged, per_class, scores
+from trainer.scores import Judged, Tally, per_class, scores
 
 GOOD = Judged(("refund",), ("refund",), 0.75)
 BAD = Judged(("defect",), ("refund",), 0.75)
@@ -17,6 +17,12 @@ def test_an_interval_holds_the_figure_and_narrows_with_more_texts() -> None:
         assert low <= 0.5 <= high
     assert many["accuracy"][1] - many["accuracy"][0] < few["accuracy"][1] - few["accuracy"][0]
     assert bootstrap([GOOD, BAD] * 10, rounds=200) == few
+
+
+def test_the_interval_of_a_perfect_model_holds_its_figure_however_rare_the_classes() -> None:
+    perfect = [Judged((code,), (code,), 0.75) for code in ("refund", "defect", "delivery", "price", "gift")]
+    assert scores(perfect)["macro_f1"] == 1.0
+    assert bootstrap(perfect, rounds=200)["macro_f1"] == (1.0, 1.0)
 
 
 def test_every_figure_and_every_class_has_an_interval() -> None:
@@ -45,8 +51,17 @@ def test_the_interval_of_the_calibration_error_makes_up_for_what_chance_adds_to_
         for p, right in zip(sure, random.random(400) < sure, strict=True)
     ]
     low, high = bootstrap(judged, rounds=200)["ece"]
-    assert 0 <= low < high
-    assert (low + high) / 2 < scores(judged)["ece"]
+    drawn = Tally(judged).figures(random.multinomial(400, [1 / 400] * 400, 200).astype(float))["ece"]
+    assert 0 <= low < scores(judged)["ece"] < high
+    assert (low + high) / 2 < drawn.mean() - 0.01
+
+
+def test_a_calibration_error_that_is_nothing_by_chance_is_not_certain() -> None:
+    judged = [GOOD, GOOD, GOOD, BAD] * 10
+    assert scores(judged)["ece"] == 0
+    low, high = bootstrap(judged, rounds=200)["ece"]
+    assert low == 0
+    assert high > 0.05
 
 
 def test_two_models_are_compared_on_the_same_samples() -> None:

@@ -58,9 +58,9 @@ def test_a_sample_has_the_figures_of_the_texts_that_are_drawn_into_it() -> None:
         assert {name: values[row] for name, values in drawn.items()} == pytest.approx(scores(sample))
 
 
-def test_a_sample_that_lacks_a_class_is_judged_by_the_classes_of_all_texts() -> None:
-    drawn = Tally(JUDGED).figures(np.array([[0.0, 4.0, 0.0, 0.0]]))
-    assert drawn["macro_f1"] == pytest.approx([(0 + 0 + 1 + 0) / 4])
+def test_a_sample_that_lacks_a_class_is_judged_by_the_classes_that_it_holds() -> None:
+    drawn = Tally(JUDGED).figures(np.array([[0.0, 4.0, 0.0, 0.0], [1.0, 3.0, 0.0, 0.0]]))
+    assert drawn["macro_f1"] == pytest.approx([1, (0 + 1) / 2])
 
 
 @pytest.mark.parametrize(
