@@ -26,14 +26,14 @@ def prepare(args: argparse.Namespace) -> None:
     from trainer.prepare import write_prepared
     from trainer.readers import read_database
 
+    taxonomy = read_taxonomy(args.taxonomy)
     examples: list[Example] = []
     if args.dsn:  # before the files: of a text that is in both, the label that a person corrected stays
         examples += read_database(args.dsn, args.query) if args.query else read_database(args.dsn)
     for path in args.files:
-        examples += _read(path, args)
+        examples += _read(path, args, taxonomy)
     if not examples:
         raise TrainerError("no text was read; give files, or --dsn")
-    taxonomy = read_taxonomy(args.taxonomy)
     parts, report = prepared(examples, taxonomy, (args.calibration_share, args.test_share), args.seed, args.resemblance)
     write_prepared(args.to, parts, report)
     print(report.sentences())
@@ -130,7 +130,8 @@ def evaluate(args: argparse.Namespace) -> None:
     from trainer.presentation import sentences, write_report
 
     model = open_model(args.model)
-    examples = [replace(e, lang=e.lang or detect_language(e.text)) for e in _labelled(args.file, args)]
+    given = _labelled(args.file, args, model.repository.taxonomy)
+    examples = [replace(e, lang=e.lang or detect_language(e.text)) for e in given]
     fitted = Fitted()
     if args.baselines:
         with stage("fitting baselines and the learning curve"):
@@ -198,9 +199,10 @@ def _cross_fitted(args: argparse.Namespace) -> "tuple[list[str], Targets, Taxono
 
 def adopt(args: argparse.Namespace) -> None:
     """Makes a repository of somebody's own ONNX model."""
+    from sidecar.repository import read_taxonomy
     from trainer.adopt import adopt as adopted
 
-    labelled = _labelled(args.calibrate_on, args) if args.calibrate_on else ()
+    labelled = _labelled(args.calibrate_on, args, read_taxonomy(args.taxonomy)) if args.calibrate_on else ()
     adopted(
         args.onnx, args.tokenizer, args.taxonomy, args.to, name=args.name, version=args.version, window=args.window,
         pad_id=args.pad_id, prefix=args.prefix, labelled=labelled,
@@ -215,11 +217,14 @@ def compare(args: argparse.Namespace) -> None:
     from trainer.readers import read_any
 
     old, new = open_model(args.old), open_model(args.new)
+    taxonomy = new.repository.taxonomy
     examples = (
-        _labelled(args.file, args) if args.labelled else read_any(args.file, text_column=args.text_column, labels=False)
+        _labelled(args.file, args, taxonomy)
+        if args.labelled
+        else read_any(args.file, text_column=args.text_column, labels=False)
     )
     found = compared(old, new, examples, labelled=args.labelled)
-    print(found.sentences(new.repository.taxonomy.abstention.code))
+    print(found.sentences(taxonomy.abstention.code))
 
 
 def trade_off(args: argparse.Namespace) -> None:
@@ -227,7 +232,7 @@ def trade_off(args: argparse.Namespace) -> None:
     from trainer.answer import open_model
     from trainer.trade_off import measure, picture, sentences
 
-    examples = _labelled(args.file, args)
+    examples = _labelled(args.file, args, open_model(args.models[0]).repository.taxonomy)
     points = []
     with bar("models") as advance:
         for done, path in enumerate(args.models):
@@ -259,17 +264,18 @@ def card(args: argparse.Namespace) -> None:
     print(f"Data card: {to}")
 
 
-def _read(path: Path, args: argparse.Namespace) -> "list[Example]":
+def _read(path: Path, args: argparse.Namespace, taxonomy: "Taxonomy") -> "list[Example]":
     from trainer.readers import read_any
 
-    return read_any(path, text_column=args.text_column, label_column=args.label_column)
+    none = taxonomy.abstention.code
+    return read_any(path, text_column=args.text_column, label_column=args.label_column, abstention=none)
 
 
-def _labelled(path: Path, args: argparse.Namespace) -> "list[Example]":
+def _labelled(path: Path, args: argparse.Namespace, taxonomy: "Taxonomy") -> "list[Example]":
     """The texts of a file that bear a label; says how many do not."""
     from trainer.texts import labelled
 
-    every = _read(path, args)
+    every = _read(path, args, taxonomy)
     kept = labelled(every)
     if len(kept) < len(every):
         say(f"{len(every) - len(kept)} of {len(every)} texts in {path} bear no label, and are left out")

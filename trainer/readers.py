@@ -23,11 +23,14 @@ Rows = Iterable[tuple[str, Any]]
 """Where in its file each row stands, such as "line 3", and the row."""
 
 
-def read_any(path: Path, *, text_column: str = "", label_column: str = "", labels: bool = True) -> list[Example]:
+def read_any(
+    path: Path, *, text_column: str = "", label_column: str = "", abstention: str = "", labels: bool = True
+) -> list[Example]:
     """Reads a file by its suffix, a .json file by its contents; raises TrainerError with the row and the remedy.
 
-    `text_column` and `label_column` name the fields where they are not called one of the usual names. Rows without a
-    label are among the texts, marked `unlabelled`; without `labels` all are, whatever their fields of that name hold.
+    `text_column` and `label_column` name the fields where they are not called one of the usual names. `abstention` is
+    the code that says that no motive is stated: an annotator who gives it agrees with one who gives none. Rows without
+    a label are among the texts, marked `unlabelled`; without `labels` all are, whatever their fields of that name hold.
     """
     if not path.is_file():
         raise TrainerError(f"{path} does not exist; give a file of texts")
@@ -36,21 +39,21 @@ def read_any(path: Path, *, text_column: str = "", label_column: str = "", label
         raise TrainerError(f"{path} is none of {', '.join(READERS)}; convert it to one of them")
     try:
         rows = ((place, row if labels else _bare(row, text_column)) for place, row in reader(path))
-        return [_example(f"{path}, {place}", row, text_column, label_column) for place, row in rows]
+        return [_example(f"{path}, {place}", row, text_column, label_column, abstention) for place, row in rows]
     except UnicodeDecodeError as error:
         raise TrainerError(f"{path} cannot be read: {error}; save it as UTF-8") from None
     except (ValueError, OSError, csv.Error) as error:
         raise TrainerError(f"{path} cannot be read: {error}; export it again") from None
 
 
-def _example(place: str, row: Any, text_column: str, label_column: str) -> Example:
+def _example(place: str, row: Any, text_column: str = "", label_column: str = "", abstention: str = "") -> Example:
     """One row of a file: a Label Studio task, an Argilla record, or plain fields."""
     try:
         if isinstance(row, Mapping) and isinstance(row.get("annotations"), list) and "data" in row:
-            return _voted(row["data"], _label_studio_votes(row), "label-studio", text_column)
+            return _voted(row["data"], _label_studio_votes(row), abstention, "label-studio", text_column)
         if isinstance(row, Mapping) and "fields" in row and ("responses" in row or "suggestions" in row):
             fields = {**(row.get("metadata") or {}), **row["fields"]}
-            return _voted(fields, _argilla_votes(row), "argilla", text_column)
+            return _voted(fields, _argilla_votes(row), abstention, "argilla", text_column)
         return from_row(row, text_column, label_column)
     except TrainerError as error:
         raise TrainerError(f"{place}: {error}") from None
@@ -128,11 +131,14 @@ def _argilla_votes(record: Mapping[str, Any]) -> list[Sequence[str]]:
     return list(by_person.values())
 
 
-def _voted(fields: Mapping[str, Any], votes: Sequence[Sequence[str]], source: str, text_column: str) -> Example:
+def _voted(
+    fields: Mapping[str, Any], given: Sequence[Sequence[str]], abstention: str, source: str, text_column: str
+) -> Example:
     """A text with the labels that more than half of its annotators gave.
 
     It is unlabelled where nobody annotated it, and tied where no label has the half and no more than half saw none.
     """
+    votes = [[label for label in vote if label != abstention] for vote in given]
     counts = Counter(label for vote in votes for label in dict.fromkeys(vote))
     places = {label: sum(v.index(label) if label in v else len(v) for v in votes) for label in counts}
     kept = sorted((label for label in counts if 2 * counts[label] > len(votes)), key=lambda m: (places[m], m))
@@ -160,4 +166,4 @@ def read_database(dsn: str, query: str = CORRECTIONS) -> list[Example]:
             rows = connection.execute(query.encode()).fetchall()
     except psycopg.Error as error:
         raise TrainerError(f"the database gave no texts: {str(error).strip().splitlines()[0]}") from None
-    return [_example(f"row {i} of the query", {"source": "database", **row}, "", "") for i, row in enumerate(rows, 1)]
+    return [_example(f"row {i} of the query", {"source": "database", **row}) for i, row in enumerate(rows, 1)]

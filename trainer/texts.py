@@ -40,10 +40,11 @@ FIELDS = ("lang", "kind", "source", "group", "how")
 
 
 def from_row(row: object, text_column: str = "", label_column: str = "") -> Example:
-    """A row of named fields -> a text; `primary` and `others` are joined where there are no motives.
+    """A row of named fields -> a text; `primary` and `others` are joined where no field is called as labels are.
 
-    A row whose labels are absent or blank is unlabelled; an empty list says that no motive is stated. Raises
-    TrainerError where no field holds a text or the labels cannot be read.
+    Of several names the first that the row has counts, whatever it holds. A row whose labels, or primary, are absent or
+    blank is unlabelled; an empty list says that no motive is stated. Raises TrainerError where no field holds a text or
+    the labels cannot be read.
     """
     if not isinstance(row, Mapping):
         raise TrainerError(f"{str(row)[:60]!r} is no object of named fields, such as text and motives")
@@ -51,10 +52,12 @@ def from_row(row: object, text_column: str = "", label_column: str = "") -> Exam
     if not any(name in row for name in names):
         raise TrainerError(f"no field holds the text, only {', '.join(map(str, row))}; name it with --text-column")
     text = _first(row, names)
-    motives = split_labels(_first(row, (label_column,) if label_column else LABELS))
-    if motives is None and not label_column:
-        found = [part for part in map(split_labels, (row.get("primary"), row.get("others"))) if part is not None]
-        motives = tuple(code for part in found for code in part) if found else None
+    if label_column or any(name in row for name in LABELS):
+        motives = split_labels(_first(row, (label_column,) if label_column else LABELS))
+    else:
+        motives = split_labels(row.get("primary"))
+        if motives is not None:
+            motives += split_labels(row.get("others")) or ()
     fields = (str(row.get(name) or "") for name in FIELDS)
     example = Example("" if text is None else str(text), tuple(dict.fromkeys(motives or ())), *fields)
     return replace(example, unlabelled=MISSING) if motives is None else example
@@ -86,8 +89,8 @@ def _json_labels(value: str) -> object:
 
 
 def _first(row: Mapping[str, Any], names: Iterable[str]) -> Any:
-    """The first of the fields that is not blank."""
-    return next((row[name] for name in names if row.get(name) not in (None, "")), None)
+    """The first of the fields that the row has, blank or not; None where it has none."""
+    return next((row[name] for name in names if name in row), None)
 
 
 def read_examples(path: Path) -> list[Example]:

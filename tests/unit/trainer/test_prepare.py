@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from sidecar.repository import read_taxonomy
+from tests.unit.trainer.conftest import run
 from tests.unit.trainer.tiny import TAXONOMY
 from trainer.cleaning import clean
 from trainer.duplicates import near_duplicates
@@ -170,6 +171,10 @@ def argilla(*answers: dict[str, object]) -> dict[str, object]:
         ({"text": "a", "motives": None}, MISSING),
         ({"text": "a", "label": " "}, MISSING),
         ({"text": "a", "primary": None, "others": None}, MISSING),
+        ({"text": "a", "primary": None, "others": []}, MISSING),
+        ({"text": "a", "primary": "", "others": ["gift"]}, MISSING),
+        ({"text": "a", "motives": "", "label": "gift"}, MISSING),
+        ({"text": "a", "motives": None, "primary": "gift"}, MISSING),
         (studio(), MISSING),
         (studio(None, None), MISSING),
         (argilla(), MISSING),
@@ -189,6 +194,26 @@ def test_no_label_is_told_from_no_motive(tmp_path: Path, row: dict[str, object],
     (one,) = read_any(tmp_path / "x.json")
     assert one.unlabelled == why
     assert one.motives in ((), ("other",))
+
+
+def test_a_blank_text_is_not_filled_from_another_field(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "", "review": "5", "motives": ["gift"]}\n')
+    assert read_any(tmp_path / "x.jsonl") == [Example("", ("gift",))]
+
+
+def test_annotators_who_name_the_abstention_code_agree_with_those_who_name_none(tmp_path: Path) -> None:
+    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
+    rows = [studio(["other"], [], ["refund"]), studio(["refund"], ["other"]), studio(["refund"], ["other", "refund"])]
+    for row, text in zip(rows, ("apple", "river", "stone"), strict=True):
+        row["data"] = {"text": text}
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    found = read_any(tmp_path / "x.json", abstention="other")
+    assert [(e.motives, e.unlabelled) for e in found] == [((), ""), ((), TIED), (("refund",), "")]
+    shares = ("--calibration-share", 0, "--test-share", 0)
+    to = ("--taxonomy", tmp_path / "taxonomy.toml", "--to", tmp_path / "out")
+    assert run("prepare", tmp_path / "x.json", *shares, *to) == 0
+    written = read_examples(tmp_path / "out" / "corpus.jsonl")
+    assert {(e.text, e.motives) for e in written} == {("apple", ()), ("stone", ("refund",))}
 
 
 def test_an_empty_cell_of_a_half_labelled_table_is_no_label(tmp_path: Path) -> None:
