@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.repository import Answer, Taxonomy
-from trainer.errors import TrainerError
+from trainer.errors import UnlearnableError
 from trainer.texts import Example
 
 Baseline = Callable[[Sequence[str]], list[Answer]]
@@ -20,7 +20,7 @@ SEED = 17
 def keyword_rules(train: Sequence[Example], taxonomy: Taxonomy, words: int = 25) -> Baseline:
     """For each motive the `words` terms that tell most for it; a text gets every motive one of whose terms it holds.
 
-    Raises TrainerError where no term is in three texts.
+    Raises UnlearnableError where no term is in three texts.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -68,15 +68,15 @@ def _script(character: str) -> str:
 
 
 def _counted(vectorizer: Any, train: Sequence[Example]) -> Any:
-    """The texts' features [texts, terms]; raises TrainerError where there is no term."""
+    """The texts' features [texts, terms]; raises UnlearnableError where there is no term."""
     try:
         return vectorizer.fit_transform([e.text for e in train])
     except ValueError as error:  # no term, or none that is common enough
-        raise TrainerError(f"{len(train)} training texts are too few ({error}); add texts") from None
+        raise UnlearnableError(f"{len(train)} training texts are too few ({error}); add texts") from None
 
 
 def tfidf(train: Sequence[Example], taxonomy: Taxonomy) -> Baseline:
-    """Character 1- to 5-grams, TF-IDF, and logistic regressions; raises TrainerError where there is nothing to fit."""
+    """Character 1- to 5-grams, TF-IDF, logistic regressions; raises UnlearnableError where there is nothing to fit."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
@@ -121,13 +121,13 @@ def regressions(
 ) -> Callable[..., list[Answer]]:
     """One multinomial regression for the primary label and one per motive, over 0.4, for the rest.
 
-    Raises TrainerError where all texts have the same primary label.
+    Raises UnlearnableError where all texts have the same primary label.
     """
     from sklearn.linear_model import LogisticRegression
 
     primary = np.array([e.motives[0] if e.motives else "" for e in train])
     if len(set(primary)) < 2:
-        raise TrainerError(f"all of the {len(train)} texts have the same primary label")
+        raise UnlearnableError(f"all of the {len(train)} texts have the same primary label")
     first = LogisticRegression(C=strength, max_iter=100, tol=1e-3, random_state=SEED).fit(features, primary)
     rest = {}
     for code in taxonomy.codes:

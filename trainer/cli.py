@@ -153,7 +153,7 @@ def _judging(added: Parsers) -> None:
     p.add_argument(
         "--curve", action="store_true", help="the learning curve of the config's whole training: four of them"
     )
-    p.add_argument("--rounds", type=int, default=1000, help="bootstrap resamplings")
+    p.add_argument("--rounds", type=_count, default=1000, help="bootstrap resamplings")
     p.add_argument(
         "--evidence", action="store_true", help="whether motives fall without the words named as their evidence; slow"
     )

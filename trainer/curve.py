@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar.repository import Answer
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, UnlearnableError
 from trainer.intervals import Difference, difference
 from trainer.scores import Judged, answered, scores
 from trainer.texts import Example
@@ -39,8 +39,8 @@ def learning_curve(
 ) -> Curve:
     """Fits on 1/2^(points-1) ... 1/2 and all of the texts, drawn with a seed, smaller within larger.
 
-    A number of texts from which `fit` raises TrainerError, as where a rare motive has none among them, is skipped; the
-    error is raised where there is no point at all.
+    A number of texts from which `fit` raises UnlearnableError, as where a rare motive has none among them, is skipped;
+    other errors rise at once, for more texts cure none of them. Raises TrainerError where there is no point at all.
     """
     order = np.random.default_rng(seed).permutation(len(train))
     found: list[tuple[int, list[Judged]]] = []
@@ -48,7 +48,7 @@ def learning_curve(
     for size in sorted({len(train) >> shift for shift in range(points)} - {0}):
         try:
             answer = fit([train[i] for i in order[:size]])
-        except TrainerError as error:
+        except UnlearnableError as error:
             skipped.append((size, str(error)))
             continue
         found.append((size, answered(test, answer([e.text for e in test]))))

@@ -34,7 +34,7 @@ class Evaluation:
     """F1 of the primary, by label."""
     baselines: dict[str, Rival] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-    """Baselines that could not be fitted, and why."""
+    """Baselines, or the learning curve, that could not be fitted, and why."""
     curve: Curve | None = None
     bias: dict[str, Finding] = field(default_factory=dict)
     evidence: EvidenceCheck | None = None
@@ -79,7 +79,7 @@ def figures(evaluation: Evaluation) -> dict[str, object]:
         "baselines": {name: one.measured.figures for name, one in evaluation.baselines.items()},
         "baseline_intervals": {name: one.measured.intervals for name, one in evaluation.baselines.items()},
         "macro_f1_over_baselines": {name: asdict(one.lead) for name, one in evaluation.baselines.items()},
-        "baselines_left_out": evaluation.left_out,
+        "left_out": evaluation.left_out,
         "learning_curve": list(curve.points) if curve else [],
         "bias": {k: {"swapped": f.swapped, "flipped": f.flipped, "shift": f.shift} for k, f in evaluation.bias.items()},
     }

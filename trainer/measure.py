@@ -12,6 +12,7 @@ import torch
 from sidecar.repository import Answer, read_taxonomy
 from trainer.baselines import Baseline, encoder, keyword_rules, tfidf, zero_shot
 from trainer.bases import load_base
+from trainer.calibrate import check_enough
 from trainer.config import Config, Network, read_config
 from trainer.curve import Curve, learning_curve
 from trainer.embed import embedder
@@ -39,6 +40,7 @@ class Fitted:
 
     baselines: dict[str, Baseline] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    """The reason, by the name of a baseline or "learning curve"."""
     curve: Curve | None = None
     """Of the untrained encoder with regressions."""
 
@@ -82,11 +84,13 @@ def fine_tuning_curve(
 ) -> Curve:
     """The learning curve of the config's fine-tuning: a training a point, calibrated on the same texts.
 
-    It learns from the labels alone: votes come from teachers that saw the texts a smaller point leaves out.
+    It learns from the labels alone: votes come from teachers that saw the texts a smaller point leaves out. Raises
+    TrainerError, before any training, where the texts held out are too few to calibrate on.
     """
     config = read_config(config_path)
     taxonomy = read_taxonomy(config.resolve(config.data.taxonomy))
     parts = corpus_split(config, taxonomy)
+    check_enough(len(parts.calibration))
     test = [without_label(e, taxonomy.abstention.code) for e in examples]
     note = WITHOUT_TEACHER if config.optimisation.teacher else ""
     config = replace(config, optimisation=replace(config.optimisation, teacher=""))

@@ -41,7 +41,7 @@ def sentences(evaluation: Evaluation) -> str:
     for name, rival in evaluation.baselines.items():
         cells = [f"{figure} {rival.measured.cell(figure)}" for figure in COMPARED]
         lines.append(f"baseline {name}: {'  '.join(cells)}; macro_f1 of the model minus this {rival.lead}")
-    lines += [f"baseline {name} is left out: {reason}" for name, reason in evaluation.left_out.items()]
+    lines += [f"{name} is left out: {reason}" for name, reason in evaluation.left_out.items()]
     lines.append(INTERVALS)
     if evaluation.curve:
         lines.append(evaluation.curve.sentences())

@@ -29,7 +29,7 @@ from trainer.classifier import (
 from trainer.config import Config
 from trainer.destination import check_for_trained
 from trainer.distill import blend, read_votes
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, UnlearnableError
 from trainer.grid import Reach, measure_reach, put_on_grid
 from trainer.learn import Targets, begin, learn
 from trainer.learnt import write_learnt
@@ -79,13 +79,13 @@ def corpus_split(config: Config, taxonomy: Taxonomy) -> Split:
 
 
 def check_learnable(examples: Sequence[Example], taxonomy: Taxonomy) -> None:
-    """Raises TrainerError where a motive has no text among those to train on, or there is one class alone."""
+    """Raises UnlearnableError where a motive has no text among those to train on, or there is one class alone."""
     seen = Counter(motive for example in examples for motive in example.motives)
     for code in taxonomy.codes:
         if not seen[code]:
-            raise TrainerError(f"no training text bears {code!r}; add some, or take it out of the taxonomy")
+            raise UnlearnableError(f"no training text bears {code!r}; add some, or take it out of the taxonomy")
     if len({example.motives[:1] for example in examples}) < 2:
-        raise TrainerError("all training texts have the same primary motive; there is nothing to tell apart")
+        raise UnlearnableError("all training texts have the same primary motive; there is nothing to tell apart")
 
 
 def targets(examples: Sequence[Example], taxonomy: Taxonomy) -> Targets:

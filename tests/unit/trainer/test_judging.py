@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.repository import Answer, Taxonomy, read_taxonomy
 from tests.unit.trainer.conftest import run
-from tests.unit.trainer.tiny import TAXONOMY, corpus
+from tests.unit.trainer.tiny import TAXONOMY, corpus, write_config
 from trainer import measure as measure_module
 from trainer.answer import open_model
 from trainer.baselines import keyword_rules, terms, tfidf, zero_shot
@@ -17,12 +17,13 @@ from trainer.bias import PAIRS, Finding, audit, swap
 from trainer.compare import compare
 from trainer.config import Config, Network
 from trainer.curve import Curve, learning_curve, verdict
-from trainer.errors import TrainerError
-from trainer.evaluate import evaluate
-from trainer.intervals import Difference
+from trainer.errors import TrainerError, UnlearnableError
+from trainer.evaluate import Evaluation, evaluate
+from trainer.intervals import Difference, measured
 from trainer.measure import fine_tuning_curve, fit_baselines, untrained_prefix
 from trainer.presentation import sections
-from trainer.scores import answered, scores
+from trainer.presentation import sentences as told
+from trainer.scores import Judged, answered, scores
 from trainer.texts import Example, write_examples
 from trainer.trade_off import measure, picture, sentences
 from trainer.train import corpus_split
@@ -158,7 +159,7 @@ def test_a_number_of_texts_that_cannot_be_learnt_from_is_skipped_with_its_reason
 
     def fit(part: object) -> object:
         if len(part) < 80:  # type: ignore[arg-type]
-            raise TrainerError("no training text bears 'defect'")
+            raise UnlearnableError("no training text bears 'defect'")
         return tfidf(part, taxonomy)  # type: ignore[arg-type]
 
     curve = learning_curve(train, test, fit, points=3)  # type: ignore[arg-type]
@@ -166,6 +167,42 @@ def test_a_number_of_texts_that_cannot_be_learnt_from_is_skipped_with_its_reason
     assert "40 texts could not be learnt from: no training text bears 'defect'." in curve.sentences()
     with pytest.raises(TrainerError, match="no learning curve: no training text bears 'defect'"):
         learning_curve(train[:40], test, fit, points=2)  # type: ignore[arg-type]
+
+
+def test_an_error_that_more_texts_do_not_cure_ends_the_curve_at_once() -> None:
+    asked = []
+
+    def fit(part: object) -> object:
+        asked.append(part)
+        raise TrainerError("no memory")
+
+    with pytest.raises(TrainerError, match="no memory"):
+        learning_curve(corpus(160), corpus(20), fit, points=3)  # type: ignore[arg-type]
+    assert len(asked) == 1
+
+
+def test_a_curve_that_cannot_be_calibrated_is_refused_before_any_training(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path, tiny_base).path
+    path.write_text(path.read_text().replace("calibration_share = 0.2", "calibration_share = 0.02"))
+    monkeypatch.setattr(measure_module, "train", lambda *_, **__: pytest.fail("it was trained first"))
+    with pytest.raises(TrainerError, match="too few to calibrate on"):
+        fine_tuning_curve(path, corpus(20))
+
+
+def test_what_is_left_out_is_named_as_what_it_is() -> None:
+    every = measured([Judged(("refund",), ("refund",), 0.75)], rounds=5)
+    why = {"keyword rules": "no words", "learning curve": "too few texts"}
+    lines = told(Evaluation("m", [], {"all": every}, {}, left_out=why)).splitlines()
+    assert {"keyword rules is left out: no words", "learning curve is left out: too few texts"} <= set(lines)
+
+
+@pytest.mark.parametrize("rounds", ["0", "-1"])
+def test_an_interval_from_no_resampling_is_refused(rounds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("evaluate", "model", "texts.jsonl", "--rounds", rounds)
+    assert f"argument --rounds: {rounds} should be 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")
