@@ -31,7 +31,8 @@ class Base:
         """The most tokens that a text may have; None where the backbone sets no limit."""
         config = self.model.config
         most = getattr(config, "max_position_embeddings", None)
-        if most is None or most < 0:
+        relative = not getattr(config, "position_biased_input", True)  # DeBERTa then has no table of positions
+        if most is None or most < 0 or relative:
             return None
         offset = int(config.pad_token_id) + 1 if str(config.model_type) in COUNTING_FROM_PADDING else 0
         return int(most) - offset
