@@ -50,13 +50,16 @@ def release_name(repository: Repository) -> str:
     return f"{repository.manifest.name}-{repository.manifest.digest.hex()[:8]}"
 
 
-def publish(destination: Path, fill: Callable[[Path], None]) -> bool:
+def publish(destination: Path, fill: Callable[[Path], None], *, anew: bool = False) -> bool:
     """Makes the directory `destination` in one step, so that nobody ever sees a part of it; False where it exists.
 
-    `fill` writes the files into the empty directory it is given.
+    `fill` writes the files into the empty directory it is given. `anew` puts it in the place of one that exists.
     """
     try:
         _make_home(destination.parent)
+        if anew:
+            atomic.replace(destination, fill)
+            return True
         return atomic.create(destination, fill)
     except OSError as error:
         raise ConfigError(f"cannot write {destination}: {error.strerror}", "Check space and permissions.") from None

@@ -52,8 +52,9 @@ def config_text(repository: Repository, backend: str, name: str) -> str:
 def write_triton_model(repository: Repository, triton_directory: Path, backend: str, name: str) -> Path:
     """Makes `triton_directory`/`name` in one step; returns it. Triton never sees a part of it.
 
-    One that is there stays, unless it is for another backend: then it is made anew, and a Triton that has loaded the
-    old one goes on with that until it is told to load it again, or restarted.
+    One that is there stays, unless it is for another backend or lacks its config: then it is made anew, and a Triton
+    that has loaded the old one goes on with that until it is told to load it again, or restarted. Raises ConfigError;
+    the old one stays where it does.
     """
     home, config = triton_directory / name, config_text(repository, backend, name)
 
@@ -65,10 +66,17 @@ def write_triton_model(repository: Repository, triton_directory: Path, backend: 
         if backend == "python":
             shutil.copyfile(TEMPLATES / "model.py", version / "model.py")
 
-    if not publish(home, fill) and (home / CONFIG).read_text(encoding="utf-8") != config:
-        shutil.rmtree(home)
-        publish(home, fill)
+    if not publish(home, fill) and _config_of(home) != config:
+        publish(home, fill, anew=True)
     return home
+
+
+def _config_of(home: Path) -> str:
+    """What stands there; empty where nothing can be read."""
+    try:
+        return (home / CONFIG).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def link_or_copy(source: Path, target: Path) -> None:

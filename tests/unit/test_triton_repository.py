@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as config_pb
 
-from sidecar import limits
+from sidecar import limits, triton_repository
 from sidecar.batching import BUCKETS
 from sidecar.engines.triton_endpoint import ONNX_PARAMETER
 from sidecar.engines.url import parse_engine
@@ -151,6 +151,27 @@ def test_the_same_model_released_for_another_backend_gets_that_backends_config(
     for backend in ("cuda", "tensorrt", "tensorrt"):
         written = write_triton_model(repository, tmp_path, backend, "motive-1")
         assert (written / "config.pbtxt").read_text() == config_text(repository, backend, "motive-1")
+
+
+def test_what_lacks_its_config_is_made_anew(repository: Repository, tmp_path: Path) -> None:
+    (tmp_path / "motive-1" / "1").mkdir(parents=True)
+    written = write_triton_model(repository, tmp_path, "cpu", "motive-1")
+    assert (written / "config.pbtxt").read_text() == config_text(repository, "cpu", "motive-1")
+    assert (written / "1" / "model.onnx").is_file()
+
+
+def test_a_full_disk_leaves_the_other_backends_model_whole(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    written = write_triton_model(repository, tmp_path, "cuda", "motive-1")
+    monkeypatch.setattr(triton_repository, "link_or_copy", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        write_triton_model(repository, tmp_path, "tensorrt", "motive-1")
+    assert (written / "config.pbtxt").read_text() == config_text(repository, "cuda", "motive-1")
+    assert (written / "1" / "model.onnx").is_file()
 
 
 @pytest.mark.parametrize(
