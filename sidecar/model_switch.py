@@ -1,12 +1,13 @@
 """The model being served, and the change to another one: opened beside the old, tried, and only then switched to.
 
 A release that cannot be opened or does not answer leaves the old one serving, and the reason to be read in GetModel; at
-the start, too, where the old one is the release before. A call keeps the classifier it began with, so that every answer
-is one model's.
+the start, too, where the old one is the release before. It is tried again where Triton may be at fault. A call keeps
+the classifier it began with, so that every answer is one model's.
 """
 
 import asyncio
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from sidecar.releases import resolve, resolve_previous
 
 TRIAL_S = 30.0
 START_TRIAL_S = 5.0
+REFUSED_S = 60.0
+"""Until a release that was refused for an answer of Triton's is tried again: at a start, nobody sets the link back."""
+
 _TRIAL_PAUSE_S = 0.2
 TRIAL_TEXT = "The old one was too slow, so I bought this. 旧的太慢了，所以买了这个。"
 
@@ -45,6 +49,7 @@ class ModelSwitch:
         self._url = parse_engine(settings.engine)
         self._path = Path()
         self._refused: Path | None = None
+        self._again = math.inf
         self._switching: asyncio.Task[None] | None = None
         self._trying: Path | None = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -62,7 +67,7 @@ class ModelSwitch:
 
     @property
     def refused(self) -> bool:
-        """Whether the newest release is refused for good, and not only awaited."""
+        """Whether the newest release is refused, and not only awaited."""
         return self._refused is not None
 
     async def start(self) -> None:
@@ -113,7 +118,7 @@ class ModelSwitch:
             await asyncio.gather(self._switching, return_exceptions=True)
         if path == self._path:
             self.error, self._refused = "", None
-        elif path != self._refused:
+        elif path != self._refused or time.monotonic() >= self._again:
             self._refused, self._trying = None, path
             self._switching = asyncio.create_task(self._switch(path))
 
@@ -142,8 +147,9 @@ class ModelSwitch:
                 self._retire(candidate)
 
     def _refuse(self, path: Path, error: Exception) -> None:
-        """Not tried again until another release is the current one."""
-        self._refused = path
+        """Not tried again until another release is the current one, or Triton has had time to be mended."""
+        of_triton = isinstance(error, InternalError) and self._url.addresses
+        self._refused, self._again = path, time.monotonic() + REFUSED_S if of_triton else math.inf
         self.error = f"{path.name} is refused: {_reason(error)}"
         self._metrics.switch_failures.inc()
         log.error("release %s", self.error)

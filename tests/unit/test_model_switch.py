@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import onnx
 import pytest
@@ -103,6 +104,30 @@ async def test_a_start_waits_for_no_triton(directory: Path, tmp_path: Path) -> N
     assert models.current.repository.manifest.version == "0.0.2+tiny"
     assert models.error == ""
     await models.close()
+
+
+async def test_a_release_refused_at_the_start_for_what_triton_answered_is_tried_again_after_a_pause(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sets the link back then, and Triton may be mended a moment later."""
+    monkeypatch.setattr(model_switch, "REFUSED_S", 0.0)
+    triton = FakeTriton(open_repository(resolve(directory))).start()
+    try:
+        release(made(tmp_path / "new", "0.0.2+tiny").path, directory, say=quiet)
+        models = switch(f"triton://{triton.address}/motive?repository={directory}")
+        with triton.answering(lambda request, context: context.abort(grpc.StatusCode.INTERNAL, "for now")):
+            await models.start()
+            assert (models.refused, models.current.repository.manifest.version) == (True, "0.0.1+tiny")
+            await models.look()
+            assert models._switching is not None
+            await models._switching
+            assert (models.refused, models.current.repository.manifest.version) == (True, "0.0.1+tiny")
+        await models.look()
+        await async_wait_until(version_of(models), lambda version: version == "0.0.2+tiny", 20, "the new one to serve")
+        assert (models.refused, models.error) == (False, "")
+        await models.close()
+    finally:
+        triton.stop()
 
 
 async def test_whatever_ends_a_switch_is_told_once_without_its_words(
