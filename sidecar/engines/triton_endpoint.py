@@ -70,6 +70,7 @@ class TritonEndpoint:
         self._tls = tls
         self._stamp: Stamp | None = None
         self._load_after = 0.0
+        self._not_loaded = ""
         self._silent = 0
         self._half_written = False
         self._priorities = 0
@@ -188,7 +189,9 @@ class TritonEndpoint:
         # Not whether it is ready: by default no Triton is, for as long as one model of many has failed to load.
         if not await client.is_server_live():
             self.reason = "is starting or stopping"
-        elif (self._loading is None or self._loading.done()) and time.monotonic() >= self._load_after:
+            return False
+        self.reason = self._not_loaded or f"has not loaded model {self._model.name} yet"
+        if (self._loading is None or self._loading.done()) and time.monotonic() >= self._load_after:
             self._load_after = time.monotonic() + LOAD_PAUSE_S
             self._loading = asyncio.create_task(self._load(client))
         return False
@@ -218,8 +221,12 @@ class TritonEndpoint:
         try:
             await client.load_model(self._model.name, client_timeout=LOAD_S)
         except InferenceServerException as error:
-            self.reason = f"cannot load model {self._model.name} ({_kind(error)}); its log says why"
+            if _kind(error) == "DEADLINE_EXCEEDED":
+                return  # TensorRT builds for minutes
+            self.reason = self._not_loaded = f"cannot load model {self._model.name} ({_kind(error)}); its log says why"
             log.warning("Triton at %s %s", self.address, self.reason)
+        else:
+            self._not_loaded = ""
 
     def _open(self) -> Any:
         if self._client is None:

@@ -6,9 +6,11 @@ import socket
 import time
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
+from sidecar.engines import triton_endpoint
 from sidecar.engines.breaker import Breaker
 from sidecar.engines.triton import TritonEngine
 from sidecar.engines.triton_endpoint import ServedModel, TritonEndpoint
@@ -16,6 +18,8 @@ from sidecar.errors import UnavailableError
 from sidecar.repository import open_repository
 from sidecar.tls import CertificateFiles
 from tests.fixtures.certificates import Authority
+from tests.fixtures.fake_triton import FakeTriton
+from tests.fixtures.waiting import async_wait_until
 
 NOWHERE = "127.0.0.1:9"
 
@@ -78,6 +82,27 @@ async def test_a_half_finished_rotation_leaves_the_connection_and_is_said_once(
     endpoint._rotate()
     assert endpoint._open() is not before
     await endpoint.close()
+
+
+async def test_a_live_triton_without_the_model_is_told_apart_from_one_that_cannot_load_it(
+    fake_triton: FakeTriton, tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT builds for longer than a request to load may take."""
+    monkeypatch.setattr(triton_endpoint, "LOAD_PAUSE_S", 0.0)
+    engine = TritonEngine(open_repository(tiny_repository), [fake_triton.address], "motive")
+
+    async def reason() -> str:
+        await engine.ready()
+        return engine.backends()[0].reason
+
+    assert await reason() == ""
+    fake_triton.ready, fake_triton.load_fault = False, grpc.StatusCode.DEADLINE_EXCEEDED
+    await async_wait_until(reason, lambda _: fake_triton.loads > 1, 20, "two requests to load it")
+    assert await reason() == "has not loaded model motive yet"
+    fake_triton.load_fault = grpc.StatusCode.INTERNAL
+    await async_wait_until(reason, lambda said: said.startswith("cannot load"), 20, "the load to fail")
+    assert (await reason()).startswith("cannot load model motive")
+    await engine.close()
 
 
 async def test_it_sends_more_batches_at_once_the_more_servers_there_are(tiny_repository: Path) -> None:
