@@ -96,12 +96,17 @@ class Breaker:
         """Whoever asked stopped waiting, having allowed it so many seconds.
 
         A failure where it had them and nothing at all was answered meanwhile; else it says nothing of the other side.
+        A trial with too little time to say anything is followed by a pause all the same: calls of such deadlines would
+        else be lost to one trial after another.
         """
         waited = self._clock() - attempt.began
-        if waited >= max(PATIENCE_S, MOST_OF_IT * allowed_s) and self._answered < attempt.began:
+        in_vain = waited >= MOST_OF_IT * allowed_s and self._answered < attempt.began
+        if in_vain and waited >= PATIENCE_S:
             self.failure(attempt, reason)
         elif attempt.trial:
             self._trying = False
+            if in_vain:
+                self._until = self._clock() + self._pause
 
     def invite(self) -> None:
         """A probe was answered: half open at once instead of after the pause."""

@@ -65,6 +65,20 @@ def test_a_trial_that_was_given_up_leaves_room_for_the_next(breaker: Breaker, cl
     assert breaker.allows()
 
 
+def test_a_trial_of_too_little_time_is_followed_by_a_pause_that_does_not_grow(breaker: Breaker, clock: Clock) -> None:
+    """Else every call of that deadline would be the next trial, and be lost to a server that is known not to answer."""
+    fail(breaker, 3)
+    for _ in range(3):
+        clock.now += 1.0
+        trial = breaker.begin()
+        clock.now += 0.05
+        breaker.given_up(trial, "slow", allowed_s=0.05)
+        assert (breaker.state, breaker.reason) == (OPEN, "away")
+    clock.now += 1.0
+    breaker.answered(breaker.begin())
+    assert breaker.state == CLOSED
+
+
 def test_late_failures_of_calls_begun_before_do_not_prolong_the_pause(breaker: Breaker, clock: Clock) -> None:
     for attempt in [breaker.begin() for _ in range(5)]:
         breaker.failure(attempt, "away")
