@@ -29,11 +29,12 @@ async def classifier(tiny_repository: Path) -> AsyncIterator[Classifier]:
 async def test_a_motive_of_a_long_text_is_explained_by_the_window_that_speaks_for_it_most(
     classifier: Classifier,
 ) -> None:
-    text = ("gift " + "mouse wireless very " * 8) * 4 + "birthday gift for my mother"
+    text = "gift " + "mouse wireless very " * 24 + "birthday gift for my mother"
     response = await explain(classifier, text, redacted=True, deadline=None)
-    named = [text[one.start : one.stop] for one in response.evidence if one.motive == "gift"]
+    assert len(classifier.tokenizer.passages(text)) > 2
+    named = [one for one in response.evidence if one.motive == "gift"]
     assert named
-    assert set(" ".join(named).split()) & {"birthday", "gift", "mother"}
+    assert all(one.start >= text.index("birthday") for one in named)
 
 
 async def test_explaining_a_text_of_any_length_asks_for_a_few_hundred_windows_after_all_classify_calls(
