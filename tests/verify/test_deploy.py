@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sidecar.config import Settings
 from sidecar.triton_repository import BACKENDS
 from sidecar.worker.cli import gather
 from sidecar.worker.settings import WorkerSettings
+from tests.fixtures.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "sidecar" / "deploy"
@@ -251,6 +253,49 @@ def test_a_dockerfile_copies_what_exists_and_ends_without_root(path: Path) -> No
     stages = [arguments.split() for name, arguments in commands if name == "FROM"]
     known = {stage[2] for stage in stages if len(stage) == 3}
     assert all("${" in stage[0] or stage[0] in known for stage in stages)
+
+
+def test_who_waits_for_a_model_waits_as_long_at_a_release_as_at_the_start(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    """Long enough for TensorRT's first build."""
+    seconds = services["release"]["environment"]["WAIT_S"]
+    assert services["sidecar"]["healthcheck"]["start_period"] == f"{seconds}s"
+    assert seconds >= 600
+
+
+@pytest.mark.parametrize("asked", ["/model", "--shipped", "--rollback"])
+def test_a_release_that_is_to_end_is_told_and_waited_for(asked: str, tmp_path: Path) -> None:
+    """It sets the links back then; the script is PID 1, with which everything else ends."""
+    program, begun, told = (tmp_path / name for name in ("motive", "begun", "told"))
+    program.write_text(
+        f"#!{sys.executable}\nimport pathlib, signal, sys\n"
+        "def end(*_):\n"
+        f"    pathlib.Path({str(told)!r}).touch()\n"
+        "    sys.exit(130)\n"
+        "if sys.argv[1] == 'release':\n"
+        "    signal.signal(signal.SIGTERM, end)\n"
+        f"    pathlib.Path({str(begun)!r}).write_text(' '.join(sys.argv[1:]))\n"
+        "    signal.pause()\n"
+    )
+    program.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "MOTIVE_CACHE": str(tmp_path / "cache"),
+        "MODELS": str(tmp_path / "models"),
+        "VARIANT": "gpu-fp16",
+        "BACKEND": "tensorrt",
+        "WAIT_S": "900",
+    }
+    script = subprocess.Popen([str(DEPLOY / "motive" / "release.sh"), asked], env=environment)
+    try:
+        wait_until(lambda: begun.read_text() if begun.exists() else "", bool, 60, "the release to begin")
+        script.terminate()
+        assert script.wait(60) != 0
+        assert told.exists()
+        assert "--wait-s 900" in begun.read_text()
+    finally:
+        script.kill()
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.sh")), ids=lambda path: path.name)

@@ -9,18 +9,27 @@
 #   VARIANT   what motive model build derives: cpu-int8, cpu-fp32, gpu-fp16
 #   BACKEND   what Triton runs it with: cpu, cuda, tensorrt, python; empty without Triton
 #   SIDECAR   the sidecar to wait for, if any
+#   WAIT_S    how many seconds to wait for it; empty for the default of motive release
 #   DATABASE  connection string of the database that is to know the model, if any
 set -eu
 models=${MODELS:-/models}
 built=${MOTIVE_CACHE}/${VARIANT}
 shipped=${models}/shipped
 
+# Runs a command that hears of the end: a shell passes no signal on, and as PID 1 takes none either. motive release sets
+# the links back before it ends.
+run() {
+    "$@" &
+    trap "kill $! && wait $!; exit 143" INT TERM
+    wait $! || exit
+}
+
 # Derives the model at a path, or this image's own, and releases it.
 release() {
     rm -rf "${built}"
-    motive model build "$@" --variant "${VARIANT}" --to "${built}"
-    motive release "${built}" --to "${models}" ${BACKEND:+--backend "${BACKEND}"} \
-        ${SIDECAR:+--sidecar "${SIDECAR}"} ${DATABASE:+--dsn "${DATABASE}"}
+    run motive model build "$@" --variant "${VARIANT}" --to "${built}"
+    run motive release "${built}" --to "${models}" ${BACKEND:+--backend "${BACKEND}"} \
+        ${SIDECAR:+--sidecar "${SIDECAR}"} ${WAIT_S:+--wait-s "${WAIT_S}"} ${DATABASE:+--dsn "${DATABASE}"}
     rm -rf "${built}"
 }
 
@@ -53,7 +62,7 @@ case "${1:-}" in
     mv "${shipped}.draft" "${shipped}"
     ;;
 -*)
-    exec motive release --to "${models}" ${SIDECAR:+--sidecar "${SIDECAR}"} "$@"
+    exec motive release --to "${models}" ${SIDECAR:+--sidecar "${SIDECAR}"} ${WAIT_S:+--wait-s "${WAIT_S}"} "$@"
     ;;
 *)
     release "$1"
