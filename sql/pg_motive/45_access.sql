@@ -80,7 +80,9 @@ revoke all on function motive.create_access(motive.shape, text, text, text, text
 create function motive.known_expression(s motive.shape) returns text
     language sql immutable parallel safe
     set search_path to pg_catalog, pg_temp
-as $$ select format('case when num_nulls(t.%s, t.%s, t.%s) = 0 then t.%s end', s.motive, s.motives, s.model, s.hash) $$;
+as $$
+    select format('case when num_nulls(t.%s, t.%s, t.%s, t.%s) = 0 then t.%s end', s.motive, s.confidence, s.motives, s.model, s.hash)
+$$;
 comment on function motive.known_expression(motive.shape) is 'SQL for the hash of the text that a row of t is annotated for; null where a part is missing';
 revoke all on function motive.known_expression(motive.shape) from public;
 
@@ -92,6 +94,10 @@ as $generate$
 declare
     hash constant text := motive.hash_expression('t.' || s.body);
     known constant text := motive.known_expression(s);
+    key_list_down constant text := (
+        select string_agg(format('t.%I desc', k.name), ', ' order by k.n)
+        from motive.attachment as a cross join lateral motive.key_columns(a.target) with ordinality as k (name, type, type_id, plain, exact, digits, n)
+        where a.id = s.id);
 begin
     perform motive.create_access(s, 'read', 'entries bigint[], keys jsonb[], model text, every boolean',
         ' returns table (entry bigint, key jsonb, body text, hash bytea, problem text)', 'set lock_timeout to ''200ms''',
@@ -137,16 +143,20 @@ begin
         ' returns table (key jsonb, hash bytea, motives text[], confidence real, model text)', 'set lock_timeout to ''200ms''',
         '#variable_conflict use_column', format($body$
     if said_%1$s.keys is null then
+        -- Both ends of the key: a backfill begins at one, and new rows mostly stand at the other.
         return query
-            select null::jsonb, t.%4$s, t.%5$s, t.%6$s, t.%7$s from %2$s as t
-            where t.%4$s is not null and t.%7$s is not null limit 1000;
+            select null::jsonb, t.%4$s, t.%5$s, t.%6$s, t.%7$s
+            from ((select t.%4$s, t.%5$s, t.%6$s, t.%7$s from %2$s as t order by %8$s limit 5000) union all
+                  (select t.%4$s, t.%5$s, t.%6$s, t.%7$s from %2$s as t order by %9$s limit 5000)) as t
+            where t.%4$s is not null and t.%7$s is not null;
         return;
     end if;
     return query
         select g.key, t.%4$s, t.%5$s, t.%6$s, t.%7$s
         from unnest(said_%1$s.keys) as g (key) join %2$s as t on %3$s
         where t.%4$s is not null and t.%7$s is not null;$body$,
-        s.id, s.relation, s.match, s.hash, s.motives, s.confidence, s.model), 'The annotation, by key, or of a thousand rows without keys, of');
+        s.id, s.relation, s.match, s.hash, s.motives, s.confidence, s.model, s.key_list, key_list_down),
+        'The annotation, by key, or of the first and last rows without keys, of');
 end
 $generate$;
 comment on function motive.generate_readers(motive.shape) is 'Writes the functions that read an attachment''s table';
@@ -156,12 +166,16 @@ revoke all on function motive.generate_readers(motive.shape) from public;
 -- us while we wait for it. lock_timeout lies below deadlock_timeout: should a user's own trigger wait for something, we
 -- give up before PostgreSQL looks for a victim. The rows, once locked and found unchanged, stay so until the end of the
 -- transaction: the update need not look again. A table that swallows the update without an error, by a trigger or by a
--- policy, must not have its rows asked for for ever: it raises here.
+-- policy, must not have its rows asked for for ever: it raises here. A person's label with a part missing is made whole
+-- from what is left of it, not by the model.
 -- API: private
 create function motive.generate_writer(s motive.shape) returns void
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $generate$
+declare
+    of_person constant text := format(
+        '(t.%s = ''person'' and t.%s = g.hash and num_nonnulls(t.%s, t.%s) > 0)', s.model, s.hash, s.motive, s.motives);
 begin
     perform motive.create_access(s, 'write', 'results motive.result[], model text, abstention text, out written jsonb[], out back jsonb[]',
         '', 'set lock_timeout to ''100ms''', '#variable_conflict use_variable
@@ -186,8 +200,10 @@ declare
     perform set_config('motive.writing', 'on', true);
     with done as (
         update %2$s as t
-        set %8$s = coalesce(g.motives[1], abstention), %9$s = g.confidence, %10$s = g.motives,
-            %7$s = write_%1$s.model, %6$s = g.hash
+        set %8$s = case when %14$s then coalesce(t.%8$s, t.%10$s[1], abstention) else coalesce(g.motives[1], abstention) end,
+            %9$s = case when %14$s then 1 else g.confidence end,
+            %10$s = case when %14$s then coalesce(t.%10$s, array_remove(array[t.%8$s], abstention)) else g.motives end,
+            %7$s = case when %14$s then 'person' else write_%1$s.model end, %6$s = g.hash
         from (
             select r.k as key, r.h as hash, r.m as motives, r.c as confidence
             from unnest(results) with ordinality as r (e, k, h, m, c, x, f, place)
@@ -223,7 +239,7 @@ declare
                 message = 'it ignores the update without an error; mend its update trigger or policy, then motive.retry()';
         end if;
     end if;$body$, s.id, s.relation, s.key_list, s.match, motive.hash_expression('t.' || s.body), s.hash, s.model,
-        s.motive, s.confidence, s.motives, s.body, s.relation, motive.known_expression(s)), 'Writes annotations into');
+        s.motive, s.confidence, s.motives, s.body, s.relation, motive.known_expression(s), of_person), 'Writes annotations into');
 end
 $generate$;
 comment on function motive.generate_writer(motive.shape) is 'Writes the function that writes into an attachment''s table';

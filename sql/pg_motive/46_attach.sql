@@ -128,7 +128,7 @@ declare
     hash text;
 begin
     select string_agg(format('old.%I', n.name), ', '), string_agg(format('new.%I', n.name), ', '),
-           string_agg(format('new.%I is not null', n.name), ' and ') filter (where n.role in ('motive', 'model')),
+           string_agg(format('new.%I is not null', n.name), ' and ') filter (where n.role <> 'hash'),
            max(format('new.%I', n.name)) filter (where n.role = 'hash')
     into old_row, new_row, whole, hash
     from motive.annotation_columns(prefix) as n;
@@ -143,7 +143,7 @@ begin
         'and old.%3$I::text collate "C" is not distinct from new.%3$I::text collate "C" '
         'and row(%4$s) is distinct from row(%5$s)) '
         'execute function motive.guard_%1$s(''keep'')', attachment, target, text_column, old_row, new_row);
-    -- What a row brings along is believed where it is of its text: moved from another partition, restored, or copied.
+    -- What a row brings along is believed where it is whole and of its text: moved from another partition, restored, or copied.
     execute format(
         'create or replace trigger zzz_motive_%1$s_brought before insert on %2$s for each row '
         'when (num_nonnulls(%3$s) > 0 and not (coalesce(%4$s = %5$s, false) and %6$s)) '

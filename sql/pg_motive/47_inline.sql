@@ -128,7 +128,7 @@ begin
         return new;
     end if;
     -- Moved from another partition, or copied with its text: a person's label as well stays what it is.
-    if tg_op = 'INSERT' and new.%7$s = %8$s and new.%3$s is not null and new.%6$s is not null then
+    if tg_op = 'INSERT' and new.%7$s = %8$s and num_nulls(new.%3$s, new.%4$s, new.%5$s, new.%6$s) = 0 then
         return new;
     end if;
     answer := motive.ask_inline(new.%2$s::text, to_timestamp(times[2]::float8), %10$L);

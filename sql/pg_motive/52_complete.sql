@@ -176,11 +176,11 @@ create function motive.forgive(attachment integer, keys jsonb[]) returns void
 as $$
 begin
     if exists (select from motive.failure as f where f.attachment = forgive.attachment) then
-        delete from motive.failure as f where f.attachment = forgive.attachment and f.key = any (keys);
+        delete from motive.failure as f where f.attachment = forgive.attachment and f.key = any (forgive.keys);
     end if;
 end
 $$;
-comment on function motive.forgive(integer, jsonb[]) is 'Forgets the failures of rows that have been annotated after all';
+comment on function motive.forgive(integer, jsonb[]) is 'Forgets the failures of rows that have been annotated after all, or need no annotation any more';
 revoke all on function motive.forgive(integer, jsonb[]) from public;
 
 -- results: an array with one object for each key that was read, {"e": entry, "k": key} and
@@ -195,7 +195,7 @@ create function motive.complete(lease uuid, results jsonb, model text, out writt
 as $$
 declare
     given motive.result[] := array(
-        select row(r.e, r.k, r.h, r.m, r.c, r.x, r.f)::motive.result
+        select row(r.e, r.k, r.h, r.m, coalesce(r.c, 0), r.x, r.f)::motive.result
         from jsonb_to_recordset(results) as r (e bigint, k jsonb, h bytea, m text[], c real, x text, f boolean));
     abstention text := motive.check_labels(given, model);
     a record;
@@ -215,7 +215,8 @@ begin
                array_agg(distinct q.id) as entries,
                array_agg(r) as mentioned,
                array_agg(r) filter (where r.m is not null) as answers,
-               array_agg(r) filter (where r.x is not null) as faults
+               array_agg(r) filter (where r.x is not null) as faults,
+               array_agg(r.k) filter (where r.m is null and r.x is null) as settled
         from unnest(given) as r
         cross join lateral (
             select q.* from motive.queue as q
@@ -235,7 +236,10 @@ begin
                 a.mentioned := array(select r from unnest(a.mentioned) as r where r.k <> all (outcome.back));
             end if;
             written := written + coalesce(cardinality(outcome.written), 0);
-            perform motive.forgive(a.attachment, outcome.written);
+            a.settled := a.settled || outcome.written;
+        end if;
+        if a.shadow is null then
+            perform motive.forgive(a.attachment, a.settled);
         end if;
         skipped := skipped + cardinality(a.mentioned);
         if cardinality(a.faults) > 0 then

@@ -154,7 +154,8 @@ begin
                where q.attachment = w.attachment and q.priority = case w.kind when 'shadow' then 3 else 2 end
                limit s.backfill_depth) as waiting
           ) < s.backfill_depth
-    order by w.stepped_at limit 1
+    -- One that was locked is tried again when no other has anything to do.
+    order by w.problem is not distinct from locked, w.stepped_at limit 1
     for update of w skip locked;
     if j.id is null then
         return case when step.model is null and exists (
@@ -167,9 +168,9 @@ begin
         return case j.kind when 'promote' then motive.step_promotion(j, least(max_rows, 500)) else motive.step_walk(j, max_rows, model) end;
     exception
         when lock_not_available then
-            -- Waiting for the lock has taken its time: there is no need for a delay, and others come first now.
+            -- Waiting for the lock has taken its time: there is no need for a delay.
             update motive.job as w set stepped_at = clock_timestamp(), problem = locked where w.id = j.id;
-            return 1;
+            return case when j.problem is distinct from locked then 1 else 0 end;
         when others then
             if not motive.repair(j.attachment) then
                 -- The table's own triggers or policies: one table must not stop the walks over the others.
@@ -181,7 +182,7 @@ begin
 end
 $$;
 comment on function motive.step(integer, text) is
-    'One step of the job that has waited longest; 0 where none has anything to do now, -1 where one must know the model that serves';
+    'One step of the job that has waited longest; 0 where none has anything to do now, or all that have are still locked; -1 where one must know the model that serves';
 revoke all on function motive.step(integer, text) from public;
 
 -- API: private
@@ -193,12 +194,11 @@ declare
     seen record;
 begin
     if j.kind = 'retry' then
-        with again as (
-            delete from motive.failure as f
-            where f.ctid = any (array(select o.ctid from motive.failure as o where o.attachment = j.attachment limit max_rows))
-            returning f.key
-        )
-        select null::jsonb as last_key, count(*) as scanned, jsonb_agg(a.key) as keys into seen from again as a;
+        -- Each stays retired until it is annotated after all, or gone: whatever ends the job, its record is not lost.
+        select (array_agg(f.key order by f.key desc))[1] as last_key, count(*) as scanned, jsonb_agg(f.key order by f.key) as keys into seen
+        from (select o.key from motive.failure as o
+              where o.attachment = j.attachment and (j.last_key is null or o.key > j.last_key)
+              order by o.key limit max_rows) as f;
     else
         execute format('select s.last_key, s.scanned, motive.without_retired($5, $3, s.keys, s.hashes) as keys from motive.scan_%s($1, $2, $3, $4) as s', j.attachment)
             into seen using j.last_key, max_rows, j.kind, coalesce(j.model, model), j.attachment;

@@ -65,7 +65,13 @@ declare
     started integer := 0;
     t regclass;
 begin
-    for t in select distinct a.target from motive.attachment as a where a.target = coalesce(shadow.target, a.target) loop
+    if target is not null then
+        return motive.start_job(target, null, 'shadow', model);
+    end if;
+    for t in
+        select distinct a.target from motive.attachment as a join pg_class as c on c.oid = a.target
+        where pg_has_role(c.relowner, 'USAGE')
+    loop
         started := started + motive.start_job(t, null, 'shadow', model);
     end loop;
     return started;
@@ -161,7 +167,8 @@ $$;
 comment on function motive.step_promotion(motive.job, integer) is 'Writes the next rows of a promotion from what the shadow run found';
 revoke all on function motive.step_promotion(motive.job, integer) from public;
 
--- Until a first promotion, only the rows say which model annotates: some of each table do, read as its owner.
+-- Until a first promotion, only the rows say which model annotates: some of each table do, read as its owner. Without
+-- the answer there is no way back, so a table that cannot be read must not count as one that names no model.
 -- API: private
 create function motive.annotating_model(besides text) returns text
     language plpgsql volatile parallel unsafe
@@ -171,19 +178,28 @@ declare
     a motive.attachment;
     seen text[];
     models text[] := '{}';
+    annotating text;
+    problem text;
 begin
     for a in select t.* from motive.attachment as t where motive.obstacle(t.id) is null loop
         begin
             execute format('select array_agg(s.model) from motive.said_%s(null) as s', a.id) into seen;
             models := models || seen;
         exception when others then
-            raise warning 'which model annotates % cannot be read: % (%)', a.target, sqlerrm, sqlstate;
+            problem := format('which model annotates %s cannot be read: %s (%s)', a.target, sqlerrm, sqlstate);
         end;
     end loop;
-    return (select mode() within group (order by m) from unnest(models) as m where m not in (besides, 'person'));
+    select mode() within group (order by m) into annotating from unnest(models) as m where m not in (besides, 'person');
+    if annotating is null and problem is not null then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = problem,
+            hint = 'Try again once it can be read: motive.rollback() goes back to that model.';
+    end if;
+    return annotating;
 end
 $$;
-comment on function motive.annotating_model(text) is 'The model that most rows name, other than one; null where none does';
+comment on function motive.annotating_model(text) is 'The model that most of the rows looked at name, other than one; null where none does';
 revoke all on function motive.annotating_model(text) from public;
 
 -- API: public
@@ -204,7 +220,10 @@ begin
     end if;
     insert into motive.promotion (model, replaces)
     values (model, coalesce(nullif(last.model, model), last.replaces, motive.annotating_model(model)));
-    for t in select distinct a.target from motive.attachment as a loop
+    for t in
+        select distinct a.target from motive.attachment as a join pg_class as c on c.oid = a.target
+        where pg_has_role(c.relowner, 'USAGE')
+    loop
         started := started + motive.start_job(t, null, 'promote', model);
         perform motive.start_job(t, null, 'reannotate', model);
     end loop;

@@ -138,6 +138,23 @@ def test_corrections_stay_until_the_text_changes(annotation: Annotation) -> None
     annotation.check()
 
 
+@pytest.mark.parametrize("column", ["motive", "motive_confidence", "motives"])
+def test_a_persons_label_is_filled_again_from_what_is_left_of_it(annotation: Annotation, column: str) -> None:
+    """P8: a column that was dropped and attached anew is no reason for the model to overwrite a correction."""
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+    annotation.drain()
+    annotation.value("select motive.correct('texts', '1', '{performance, gift}')")
+    annotation.execute(f"alter table texts drop {column} cascade")
+    annotation.attach("texts")
+    annotation.value("select motive.backfill('texts')")
+    annotation.drain()
+    assert annotation.execute("select motive, motive_confidence, motives, motive_model from texts").fetchall() == [
+        ("performance", 1.0, ["performance"] if column == "motives" else ["performance", "gift"], "person")
+    ]
+    annotation.check()
+
+
 @pytest.mark.parametrize(
     ("key", "motives", "reason"),
     [

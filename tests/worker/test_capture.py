@@ -150,7 +150,8 @@ def test_annotating_a_row_does_not_enqueue_it_again(annotation: Annotation) -> N
 
 @pytest.mark.parametrize("mode", ["queued", "inline"])
 def test_an_insert_brings_only_labels_of_its_own_text(annotation: Annotation, mode: str) -> None:
-    """F44: a clone that an ORM gives another text starts without them; a true copy, or a restored row, keeps them."""
+    """F44: a clone of another text, or with a part missing, starts without them; a true copy, or a restored row, keeps
+    them."""
     annotation.table("id integer primary key, body text", mode=mode)
     annotation.execute("insert into texts values (1, %s)", GIFT)
     annotation.drain()
@@ -162,9 +163,10 @@ def test_an_insert_brings_only_labels_of_its_own_text(annotation: Annotation, mo
         annotation.execute(copied + " from texts where id = 1", 3, None)
         annotation.execute("insert into texts (id, body, motive) values (4, %s, 'gift')", FAST)
         annotation.execute("insert into texts (id, motive) values (5, 'gift')")
-        assert annotation.labels() == {1: "gift", 2: None, 3: "gift", 4: None, 5: None}
+        annotation.execute(copied.replace("motive_confidence", "null") + " from texts where id = 1", 6, None)
+        assert annotation.labels() == {1: "gift", 2: None, 3: "gift", 4: None, 5: None, 6: None}
     annotation.drain()
-    assert annotation.labels() == {1: "gift", 2: "performance", 3: "gift", 4: "performance", 5: None}
+    assert annotation.labels() == {1: "gift", 2: "performance", 3: "gift", 4: "performance", 5: None, 6: "gift"}
 
 
 def refuse(_: pb.ClassifyRequest) -> pb.ClassifyResponse:
@@ -175,7 +177,13 @@ def refuse(_: pb.ClassifyRequest) -> pb.ClassifyResponse:
 @pytest.mark.parametrize("mode", ["queued", "inline"])
 @pytest.mark.parametrize(
     "change",
-    ["rename motive to label", "rename motive_hash to hash", "drop motive_model cascade", "drop motives cascade"],
+    [
+        "rename motive to label",
+        "rename motive_hash to hash",
+        "drop motive_confidence cascade",
+        "drop motive_model cascade",
+        "drop motives cascade",
+    ],
 )
 def test_a_missing_column_of_the_annotation_fails_no_statement(annotation: Annotation, mode: str, change: str) -> None:
     """P3: motive.status names the remedy, and it helps: another attach adds the column, a backfill fills it."""
@@ -191,7 +199,8 @@ def test_a_missing_column_of_the_annotation_fails_no_statement(annotation: Annot
     annotation.value("select motive.backfill('texts')")
     annotation.drain()
     assert annotation.labels() == {1: "performance", 2: "gift", 3: "performance"}
-    assert annotation.value("select min(num_nonnulls(motive, motives, motive_model, motive_hash)) from texts") == 4
+    parts = "motive, motive_confidence, motives, motive_model, motive_hash"
+    assert annotation.value(f"select min(num_nonnulls({parts})) from texts") == 5
 
 
 def test_a_trigger_that_rewrites_the_text_is_seen(annotation: Annotation) -> None:

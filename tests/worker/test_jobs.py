@@ -28,18 +28,21 @@ def old_rows(annotation: Annotation, table: str) -> None:
 
 
 def test_a_locked_table_holds_up_no_other_walk(annotation: Annotation, connect: Connect) -> None:
-    """P5: it says so, comes last, is not taken for done, and goes on as soon as the lock is gone."""
+    """P5: it says so, comes last, holds up no `--once` either, is not taken for done, and goes on without the lock."""
     annotation.execute("update motive.annotation_settings set retry_delay = interval '1 h'")
     old_rows(annotation, "texts")
     old_rows(annotation, "others")
     locker = connect()
     with locker.transaction():
         locker.execute("lock table texts in access exclusive mode")
-        assert [annotation.value("select motive.step()") for _ in range(3)] == [1, 3, 1]
+        assert [annotation.value("select motive.step()") for _ in range(3)] == [1, 3, 0]
         assert annotation.execute("select target::text, problem from motive.jobs order by 1").fetchall() == [
             ("others", None),
             ("texts", "the table is locked"),
         ]
+        with annotation.process("--once") as worker:
+            assert worker.wait() == 0
+        assert annotation.labels("others") == dict.fromkeys((1, 2, 3), "gift")
     annotation.drain()
     assert annotation.labels("texts") == annotation.labels("others") == dict.fromkeys((1, 2, 3), "gift")
 
@@ -64,6 +67,34 @@ def test_a_cancelled_job_takes_along_what_it_has_enqueued(annotation: Annotation
     annotation.drain()
     assert annotation.labels() == {1: None, 2: None, 3: None, 4: "gift"}
     annotation.value("select motive.backfill('texts')")
+
+
+def test_a_cancelled_retry_keeps_the_record_of_what_is_retired(annotation: Annotation) -> None:
+    """A row leaves motive.failures once it is annotated, or needs no annotation any more, and not before."""
+    retired = "select key from motive.failures order by 1"
+    annotation.table("id integer primary key, body text")
+    annotation.execute("insert into texts select i, repeat('gift', 20000) from generate_series(1, 3) as i")
+    annotation.drain()
+    assert annotation.execute(retired).fetchall() == [(["1"],), (["2"],), (["3"],)]
+    annotation.value("select motive.retry('texts')")
+    assert [annotation.value("select motive.step(2)") for _ in range(2)] == [2, 1]
+    assert annotation.queued() == 3
+    annotation.value("select motive.cancel('texts')")
+    assert annotation.queued() == 0
+    assert annotation.execute(retired).fetchall() == [(["1"],), (["2"],), (["3"],)]
+    annotation.execute("delete from texts where id = 1")
+    annotation.value("select motive.retry('texts')")
+    annotation.drain()
+    assert annotation.execute(retired).fetchall() == [(["2"],), (["3"],)]
+
+
+def test_without_a_table_only_those_that_the_caller_owns_are_walked(annotation: Annotation, alice: Connection) -> None:
+    """One that he may only read, and sees in motive.attachments, keeps him from none of his own."""
+    annotation.table()
+    annotation.execute("grant select on texts to granted")
+    (started,) = alice.execute("select motive.shadow('other@1.0.0/00000000')").fetchone() or (None,)
+    assert started == 1
+    assert annotation.execute("select target::text from motive.jobs").fetchall() == [("alices.texts",)]
 
 
 @pytest.mark.parametrize("call", ["attach('texts', 'body')", "backfill('texts')", "cancel('texts')"])

@@ -10,6 +10,7 @@ import pytest
 from sidecar.pb import motive_pb2 as pb
 from tests.fixtures.annotation import Annotation
 from tests.fixtures.fake_sidecar import FakeSidecar, answer, described_model, model_version
+from tests.fixtures.postgres import Connect
 
 GIFT, FAST = "a gift for my mother", "my old one is too slow"
 NEWER = pb.ModelVersion(
@@ -113,6 +114,44 @@ def test_rollback_goes_back_to_what_was_promoted_or_annotated_before(annotation:
         "delete from motive.models where version in ('2', '3', '4'); "
         "truncate motive.promotion, motive.shadow_result, motive.job"
     )
+
+
+def test_a_table_that_was_dropped_keeps_no_other_one_from_its_promotion(annotation: Annotation) -> None:
+    """Also before a worker has swept what is left of it."""
+    annotation.table()
+    annotation.execute("create table gone (id integer primary key, body text)")
+    annotation.attach("gone")
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+    annotation.drain()
+    old = old_name(annotation)
+    annotation.execute("drop table gone")
+    assert annotation.value("select motive.shadow(%s)", old) == 1
+    assert annotation.value("select motive.promote(%s)", old) == 1
+    annotation.execute("update motive.promotion set replaces = model")
+    assert annotation.value("select motive.rollback()") == old
+    annotation.execute("truncate motive.promotion, motive.job")
+
+
+def test_the_model_that_annotates_is_looked_for_at_both_ends_of_a_table(
+    annotation: Annotation, connect: Connect
+) -> None:
+    """Not in all of it; and where a table cannot be read, promote() says so instead of leaving no way back."""
+    annotating = "select motive.annotating_model('other')"
+    annotation.execute("create table texts (id integer primary key, body text)")
+    annotation.execute("insert into texts select i, %s from generate_series(1, 10002) as i", GIFT)
+    annotation.attach("texts")
+    annotation.execute("update texts set body = body || '!' where id = 5001")
+    annotation.drain()
+    assert annotation.value(annotating) is None
+    annotation.execute("update texts set body = body || '!' where id = 10002")
+    annotation.drain()
+    assert annotation.value(annotating) == old_name(annotation)
+    locker = connect()
+    with locker.transaction():
+        locker.execute("lock table texts in access exclusive mode")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=r"public\.texts cannot be read"):
+            annotation.value("select motive.promote(%s)", old_name(annotation))
+    assert annotation.value("select count(*) from motive.promotion") == 0
 
 
 def test_models_are_compared_on_rows_that_are_there_whatever_the_session_sets(
