@@ -8,6 +8,7 @@ A batch that the engine answers with an error is halved between its calls until 
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import OrderedDict
@@ -38,8 +39,6 @@ class Job:
         self.request_id = request_id.current.get()
         self.logits: NDArray[np.float32] | None = None
         self.left = len(windows)
-        self.first = 0
-        """Place of the first window in the order of arrival; the others follow."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def accept(self, positions: Sequence[int], rows: NDArray[np.float32]) -> None:
@@ -76,9 +75,9 @@ class Batcher:
         self._engine = engine
         self._batch_tokens = batch_tokens
         self._on_batch = on_batch or (lambda rows, tokens: None)
-        self._waiting: tuple[dict[int, OrderedDict[int, Entry]], ...] = ({}, {}, {})
-        """By priority and bucket, in the order of arrival."""
-        self._arrivals = 0
+        self._waiting: tuple[dict[int, OrderedDict[Entry, int]], ...] = ({}, {}, {})
+        """By priority and bucket, each with its place in the order of arrival."""
+        self._order = itertools.count()
         self._arrived = asyncio.Event()
         self._slots = asyncio.Semaphore(engine.parallel)
         self._feeders: list[asyncio.Task[None]] = []
@@ -118,19 +117,17 @@ class Batcher:
         return job.logits
 
     def _queue(self, job: Job) -> None:
-        job.first = self._arrivals
-        self._arrivals += len(job.windows)
         waiting = self._waiting[job.priority]
         for position, window in enumerate(job.windows):
-            waiting.setdefault(bucket(len(window)), OrderedDict())[job.first + position] = (job, position)
+            waiting.setdefault(bucket(len(window)), OrderedDict())[job, position] = next(self._order)
         self._arrived.set()
 
     def _forget(self, job: Job) -> None:
         """Drops what still waits of a job that nobody waits for: it may stand behind others for very long."""
         waiting = self._waiting[job.priority]
         for position, window in enumerate(job.windows):
-            if (entries := waiting.get(bucket(len(window)))) and entries.get(job.first + position) == (job, position):
-                del entries[job.first + position]
+            if entries := waiting.get(bucket(len(window))):
+                entries.pop((job, position), None)
 
     async def _feed(self) -> None:
         while True:
@@ -148,7 +145,7 @@ class Batcher:
         The first priority that waits chooses the bucket and goes first; lower ones fill what room is left.
         """
         for waiting in self._waiting:
-            heads = [(next(iter(entries)), length) for length, entries in waiting.items() if entries]
+            heads = [(next(iter(entries.values())), length) for length, entries in waiting.items() if entries]
             if not heads:
                 continue
             length = min(heads)[1]
@@ -157,7 +154,7 @@ class Batcher:
             for source in self._waiting:
                 entries = source.get(length, OrderedDict())
                 while entries and len(batch) < most:
-                    _, entry = entries.popitem(last=False)
+                    entry, _ = entries.popitem(last=False)
                     if not entry[0].done.done():
                         batch.append(entry)
             return batch, length
@@ -197,9 +194,11 @@ class Batcher:
         waiting = [job for job in jobs if not job.done.done()]
         if len(waiting) == 1:
             waiting[0].refuse(fault)
-        for half in (waiting[: len(waiting) // 2], waiting[len(waiting) // 2 :]):
-            if part := [entry for entry in batch if entry[0] in half and len(waiting) > 1]:
-                await self._compute(part, length)
+            return
+        middle = len(waiting) // 2
+        for half in (waiting[:middle], waiting[middle:]):
+            if half:
+                await self._compute([entry for entry in batch if entry[0] in half], length)
 
     async def _infer(
         self, ids: NDArray[np.int64], mask: NDArray[np.int64], jobs: Sequence[Job], in_person: bool

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sidecar.tls import CertificateFiles, client_credentials
+from sidecar.tls import CertificateFiles, client_channel
 
 TIMEOUT_S = 3.0
 
@@ -26,8 +26,7 @@ def healthy(target: str, tls: CertificateFiles | None = None) -> bool:
                 return bool(answer.status == 200)
         except (URLError, TimeoutError):
             return False
-    secure = client_credentials(tls) if tls is not None else None
-    with grpc.secure_channel(target, secure) if secure else grpc.insecure_channel(target) as channel:
+    with client_channel(target, tls) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)

@@ -19,7 +19,7 @@ from sidecar.errors import ConfigError, InternalError, UnavailableError
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb.motive_pb2_grpc import MotiveStub
 from sidecar.repository import Motive, Repository, RepositoryError, TaxonomyError, open_repository
-from sidecar.tls import CertificateFiles, client_credentials
+from sidecar.tls import CertificateFiles, client_channel, client_credentials
 from sidecar.triton_repository import write_triton_model
 
 POLL_S = 0.2
@@ -39,14 +39,10 @@ class Sidecars:
 
     def ask(self, target: str) -> pb.GetModelResponse:
         """GetModel of one; raises grpc.RpcError."""
-        if self.tls is None:
-            channel = grpc.insecure_channel(target)
-        else:
-            channel = grpc.secure_channel(target, client_credentials(self.tls))
         metadata = []
         if self.token_file:
             metadata.append(("authorization", "Bearer " + Path(self.token_file).read_text(encoding="ascii").strip()))
-        with channel:
+        with client_channel(target, self.tls) as channel:
             stub = MotiveStub(channel)  # type: ignore[no-untyped-call]
             answer: pb.GetModelResponse = stub.GetModel(pb.GetModelRequest(), timeout=CALL_S, metadata=metadata)
         return answer

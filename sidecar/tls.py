@@ -94,3 +94,10 @@ def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
 def client_credentials(files: CertificateFiles) -> grpc.ChannelCredentials:
     """Credentials of a client; raises OSError where a file is missing."""
     return grpc.ssl_channel_credentials(files.bytes_of(files.ca), files.bytes_of(files.key), files.bytes_of(files.cert))
+
+
+def client_channel(target: str, files: CertificateFiles | None) -> grpc.Channel:
+    """The way to a server, over TLS where there are `files`; raises OSError where one is missing."""
+    if files is None:
+        return grpc.insecure_channel(target)
+    return grpc.secure_channel(target, client_credentials(files))

@@ -6,11 +6,12 @@ triton://HOST:PORT[,...]/MODEL?repository=PATH    the Triton inference server (s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.errors import InternalError
 from sidecar.repository import Repository
 
 
@@ -73,3 +74,10 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Gives back what the engine holds; `infer` may not be called after."""
         ...
+
+
+def checked_logits(logits: NDArray[Any], rows: int, outputs: int, source: str) -> NDArray[np.float32]:
+    """The answer of `source` in 32 bits; raises InternalError where it is of no floats, or not [rows, outputs]."""
+    if logits.dtype.kind != "f" or logits.shape != (rows, outputs):
+        raise InternalError(f"{source} answered logits {logits.dtype.kind}{list(logits.shape)}, not f{[rows, outputs]}")
+    return logits.astype(np.float32, copy=False)

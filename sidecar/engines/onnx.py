@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from sidecar.engines import Backend
+from sidecar.engines import Backend, checked_logits
 from sidecar.errors import ConfigError, InternalError
 from sidecar.repository import Repository
 
@@ -77,13 +77,7 @@ class OnnxEngine:
         # ONNX Runtime raises its own classes, which share no base of its own.
         except Exception as error:
             raise InternalError(f"ONNX Runtime could not run the model: {type(error).__name__}") from error
-        if logits.dtype.kind != "f" or logits.shape != (len(input_ids), self.repository.calibration.outputs):
-            raise InternalError(
-                f"the model answered logits {logits.dtype.kind}{list(logits.shape)},"
-                f" not f{[len(input_ids), self.repository.calibration.outputs]}"
-            )
-        result: NDArray[np.float32] = logits.astype(np.float32, copy=False)
-        return result
+        return checked_logits(logits, len(input_ids), self.repository.calibration.outputs, "the model")
 
     async def ready(self) -> bool:
         """Always: the model was loaded before the engine existed."""

@@ -14,6 +14,7 @@ from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 from tritonclient.utils import InferenceServerException
 
 from sidecar import limits, request_id
+from sidecar.engines import checked_logits
 from sidecar.engines.breaker import OPEN, Breaker
 from sidecar.errors import DeadlineError, InternalError, MotiveError, OverloadError, UnavailableError
 from sidecar.tls import CertificateFiles, Stamp, client_credentials
@@ -138,13 +139,7 @@ class TritonEndpoint:
             raise InternalError(f"Triton at {self.address} sent what is no tensor: {type(error).__name__}") from None
         if logits is None:
             raise InternalError(f"Triton at {self.address} answered without the output logits")
-        if logits.dtype.kind != "f" or logits.shape != (rows, self._model.outputs):
-            raise InternalError(
-                f"Triton at {self.address} answered logits {logits.dtype.kind}{list(logits.shape)},"
-                f" not f{[rows, self._model.outputs]}"
-            )
-        checked: NDArray[np.float32] = logits.astype(np.float32, copy=False)
-        return checked
+        return checked_logits(logits, rows, self._model.outputs, f"Triton at {self.address}")
 
     def _error(self, error: InferenceServerException) -> MotiveError:
         status, message = str(error.status()).removeprefix("StatusCode."), str(error.message())

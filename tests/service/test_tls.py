@@ -10,7 +10,7 @@ from sidecar import probe
 from sidecar.errors import UnavailableError
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb.motive_pb2_grpc import MotiveStub
-from sidecar.tls import CertificateFiles, client_credentials
+from sidecar.tls import CertificateFiles, client_channel
 from sidecar.worker.service import Service
 from sidecar.worker.settings import WorkerSettings
 from tests.fixtures.certificates import Authority
@@ -47,8 +47,7 @@ def secured(run_sidecar: RunSidecar, repository: Path, server: CertificateFiles,
 
 def ask(target: str, files: CertificateFiles | None, token: str = "") -> grpc.StatusCode:
     """How a new client's call ends."""
-    secure = files is not None and client_credentials(files)
-    with grpc.secure_channel(target, secure) if secure else grpc.insecure_channel(target) as channel:
+    with client_channel(target, files) as channel:
         stub = MotiveStub(channel)  # type: ignore[no-untyped-call]
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         call = stub.Classify.future(pb.ClassifyRequest(texts=["cheap"]), timeout=20, metadata=metadata)
@@ -84,7 +83,7 @@ def test_a_new_certificate_is_in_use_without_a_restart_and_a_half_written_one_is
     server = copied(authority.issue("server"), tmp_path / "live", "server")
     sidecar = secured(run_sidecar, tiny_repository, server)
     client = authority.issue("client")
-    with grpc.secure_channel(sidecar.target, client_credentials(client)) as channel:
+    with client_channel(sidecar.target, client) as channel:
         stub = MotiveStub(channel)  # type: ignore[no-untyped-call]
         stub.Classify(pb.ClassifyRequest(texts=["cheap"]), timeout=20)
         Path(server.cert).write_text("half")

@@ -17,6 +17,7 @@ from sidecar.repository import Repository, open_repository
 from tests.fixtures.waiting import async_wait_until
 
 Ids = NDArray[np.int64]
+Floats = NDArray[np.float32]
 
 
 class ScriptedEngine:
@@ -36,11 +37,11 @@ class ScriptedEngine:
         self.ids: list[str] = []
         self.priorities: list[int] = []
         self.cancelled = 0
-        self.act: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda logits: logits
+        self.act: Callable[[Floats], Floats] = lambda logits: logits
 
     async def infer(
         self, input_ids: Ids, attention_mask: Ids, *, timeout_s: float | None = None, priority: int = 0
-    ) -> NDArray[np.float32]:
+    ) -> Floats:
         self.batches.append((input_ids.shape[0], input_ids.shape[1]))
         self.first_tokens.append(input_ids[:, 0].tolist())
         self.ids.append(request_id.current.get())
@@ -78,6 +79,16 @@ async def running(engine: ScriptedEngine, batch_tokens: int = 2048) -> AsyncIter
         await batcher.close()
 
 
+@asynccontextmanager
+async def busy(engine: ScriptedEngine, batch_tokens: int = 2048) -> AsyncIterator[tuple[Batcher, asyncio.Task[Floats]]]:
+    """A batcher whose engine computes window(0) until its gate opens, and that call."""
+    engine.gate.clear()
+    async with running(engine, batch_tokens) as batcher:
+        head = asyncio.create_task(batcher.infer([window(0)]))
+        await _until(lambda: len(engine.batches) == 1, "the first batch")
+        yield batcher, head
+
+
 def window(first: int, length: int = 5) -> Ids:
     return np.full(length, first, dtype=np.int64)
 
@@ -106,10 +117,7 @@ async def test_answers_come_back_in_the_order_of_the_windows(repository: Reposit
 
 async def test_what_arrives_while_a_batch_is_computed_shares_the_next_one(repository: Repository) -> None:
     engine = ScriptedEngine(repository)
-    engine.gate.clear()
-    async with running(engine) as batcher:
-        first = asyncio.create_task(batcher.infer([window(0)]))
-        await _until(lambda: len(engine.batches) == 1, "the first batch")
+    async with busy(engine) as (batcher, first):
         rest = [asyncio.create_task(batcher.infer([window(i)])) for i in range(1, 9)]
         await asyncio.sleep(0)
         engine.gate.set()
@@ -119,10 +127,8 @@ async def test_what_arrives_while_a_batch_is_computed_shares_the_next_one(reposi
 
 async def test_lengths_are_not_mixed_and_the_longest_waiting_goes_first(repository: Repository) -> None:
     engine = ScriptedEngine(repository)
-    engine.gate.clear()
-    async with running(engine) as batcher:
-        tasks = [asyncio.create_task(batcher.infer([window(0)]))]
-        await _until(lambda: len(engine.batches) == 1, "the first batch")
+    async with busy(engine) as (batcher, head):
+        tasks = [head]
         for first, length in ((1, 100), (2, 5), (3, 100), (4, 5)):
             tasks.append(asyncio.create_task(batcher.infer([window(first, length)])))
             await asyncio.sleep(0)
@@ -134,14 +140,11 @@ async def test_lengths_are_not_mixed_and_the_longest_waiting_goes_first(reposito
 
 async def test_interactive_windows_go_before_backfill_and_backfill_fills_the_room(repository: Repository) -> None:
     engine = ScriptedEngine(repository)
-    engine.gate.clear()
-    async with running(engine, batch_tokens=24) as batcher:
-        tasks = [asyncio.create_task(batcher.infer([window(0)]))]
-        await _until(lambda: len(engine.batches) == 1, "the first batch")
-        tasks.append(asyncio.create_task(batcher.infer([window(i) for i in (10, 11, 12)], priority=BACKFILL)))
-        await asyncio.sleep(0)
-        tasks.append(asyncio.create_task(batcher.infer([window(i) for i in (1, 2)], priority=INTERACTIVE)))
-        await asyncio.sleep(0)
+    async with busy(engine, batch_tokens=24) as (batcher, head):
+        tasks = [head]
+        for priority, firsts in ((BACKFILL, (10, 11, 12)), (INTERACTIVE, (1, 2))):
+            tasks.append(asyncio.create_task(batcher.infer([window(i) for i in firsts], priority=priority)))
+            await asyncio.sleep(0)
         engine.gate.set()
         await asyncio.gather(*tasks)
     assert engine.first_tokens[1:] == [[1, 2, 10], [11, 12]]
@@ -152,10 +155,8 @@ async def test_variants_of_an_explained_text_wait_for_texts_to_classify_and_go_b
     repository: Repository,
 ) -> None:
     engine = ScriptedEngine(repository)
-    engine.gate.clear()
-    async with running(engine, batch_tokens=16) as batcher:
-        tasks = [asyncio.create_task(batcher.infer([window(0)]))]
-        await _until(lambda: len(engine.batches) == 1, "the first batch")
+    async with busy(engine, batch_tokens=16) as (batcher, head):
+        tasks = [head]
         for priority, firsts in ((BACKFILL, (31, 32)), (EXPLAIN, (21, 22)), (INTERACTIVE, (11, 12))):
             tasks.append(asyncio.create_task(batcher.infer([window(i) for i in firsts], priority=priority)))
             await asyncio.sleep(0)
@@ -188,17 +189,14 @@ async def test_a_failed_batch_fails_its_callers_and_no_later_one(repository: Rep
 async def test_a_call_that_the_engine_cannot_answer_fails_alone(repository: Repository) -> None:
     """Strangers whose windows shared its batch are answered, after few further batches."""
     engine = ScriptedEngine(repository)
-    engine.gate.clear()
 
-    def act(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(logits: Floats) -> Floats:
         if 13 in logits:
             raise InternalError("cannot read 13")
         return logits
 
     engine.act = act
-    async with running(engine) as batcher:
-        head = asyncio.create_task(batcher.infer([window(0)]))
-        await _until(lambda: len(engine.batches) == 1, "the first batch")
+    async with busy(engine) as (batcher, head):
         rest = [asyncio.create_task(batcher.infer([window(i), window(i)])) for i in range(1, 33)]
         await asyncio.sleep(0)
         engine.gate.set()
@@ -211,10 +209,7 @@ async def test_a_call_that_the_engine_cannot_answer_fails_alone(repository: Repo
 async def test_nothing_is_kept_of_callers_that_have_left(repository: Repository) -> None:
     """Behind others they might wait for ever, and more with every caller."""
     engine = ScriptedEngine(repository)
-    engine.gate.clear()
-    async with running(engine) as batcher:
-        head = asyncio.create_task(batcher.infer([window(0)]))
-        await _until(lambda: len(engine.batches) == 1, "the first batch")
+    async with busy(engine) as (batcher, head):
         for priority in (INTERACTIVE, EXPLAIN, BACKFILL):
             stays = asyncio.create_task(batcher.infer([window(1)], priority=priority))
             leaves = asyncio.create_task(batcher.infer([window(2), window(3, 40)], priority=priority))
@@ -251,10 +246,7 @@ async def test_a_lone_call_of_an_idle_engine_does_not_wait_for_a_feeder(reposito
 
 async def test_a_deadline_ends_the_wait_and_what_was_queued_is_dropped(repository: Repository) -> None:
     engine = ScriptedEngine(repository)
-    engine.gate.clear()
-    async with running(engine) as batcher:
-        first = asyncio.create_task(batcher.infer([window(0)]))
-        await _until(lambda: len(engine.batches) == 1, "the first batch")
+    async with busy(engine) as (batcher, first):
         with pytest.raises(DeadlineError):
             await batcher.infer([window(1)], deadline=time.monotonic() + 0.05)
         engine.gate.set()
@@ -268,10 +260,7 @@ async def test_a_batch_whose_callers_have_all_left_is_cancelled_where_that_frees
 ) -> None:
     """F16 the batcher's part."""
     engine = ScriptedEngine(repository, cancellable=True)
-    engine.gate.clear()
-    async with running(engine) as batcher:
-        call = asyncio.create_task(batcher.infer([window(0)]))
-        await _until(lambda: len(engine.batches) == 1, "the batch")
+    async with busy(engine) as (batcher, call):
         call.cancel()
         await _until(lambda: engine.cancelled == 1, "the engine to be told")
         engine.gate.set()
@@ -280,10 +269,7 @@ async def test_a_batch_whose_callers_have_all_left_is_cancelled_where_that_frees
 
 async def test_a_batch_with_one_caller_left_goes_on(repository: Repository) -> None:
     engine = ScriptedEngine(repository, cancellable=True)
-    engine.gate.clear()
-    async with running(engine) as batcher:
-        head = asyncio.create_task(batcher.infer([window(9)]))
-        await _until(lambda: len(engine.batches) == 1, "the first batch")
+    async with busy(engine) as (batcher, head):
         leaves, stays = (asyncio.create_task(batcher.infer([window(i)])) for i in (1, 2))
         await asyncio.sleep(0)
         engine.gate.set()
@@ -316,8 +302,8 @@ def test_very_many_ids_are_cut_short() -> None:
     assert request_id.of_batch(["a", "", "a"]) == "a"
 
 
-def _raise(error: Exception) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    def act(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def _raise(error: Exception) -> Callable[[Floats], Floats]:
+    def act(logits: Floats) -> Floats:
         raise error
 
     return act

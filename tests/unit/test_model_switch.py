@@ -24,19 +24,14 @@ from tests.fixtures.tiny_model import WORDS, _network, write_manifest, write_tin
 from tests.fixtures.waiting import async_wait_until
 
 
-def quiet(_: str) -> None:
-    """Says nothing."""
-
-
-def made(path: Path, version: str, change: Callable[[Path], object] | None = None) -> Repository:
-    """A tiny model, changed and made whole again by its manifest."""
-    repository = open_repository(write_tiny_model(path, version=version))
-    if change is None:
-        return repository
-    change(path)
-    digest = repository.manifest.taxonomy_digest
-    write_manifest(path, name="motive", version=version, labels=tuple(WORDS), taxonomy_digest=digest)
-    return open_repository(path)
+def publish(directory: Path, path: Path, version: str, change: Callable[[Path], object] | None = None) -> None:
+    """Makes a tiny model at `path`, changed and made whole again by its manifest, and releases it."""
+    write_tiny_model(path, version=version)
+    if change is not None:
+        digest = open_repository(path).manifest.taxonomy_digest
+        change(path)
+        write_manifest(path, name="motive", version=version, labels=tuple(WORDS), taxonomy_digest=digest)
+    release(path, directory, say=lambda _: None)
 
 
 def no_model(path: Path) -> None:
@@ -55,7 +50,7 @@ def wrong_outputs(path: Path) -> None:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """A directory of releases with one good release."""
-    release(made(tmp_path / "old", "0.0.1+tiny").path, tmp_path / "models", say=quiet)
+    publish(tmp_path / "models", tmp_path / "old", "0.0.1+tiny")
     return tmp_path / "models"
 
 
@@ -68,7 +63,7 @@ async def test_a_release_that_cannot_be_served_is_not_served_after_a_restart_eit
     directory: Path, tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
     good = resolve(directory).name
-    release(made(tmp_path / "broken", "0.0.2+tiny", change).path, directory, say=quiet)
+    publish(directory, tmp_path / "broken", "0.0.2+tiny", change)
     models = switch(f"onnx:{directory}")
     await models.start()
     assert models.current.repository.path.name == good
@@ -76,32 +71,35 @@ async def test_a_release_that_cannot_be_served_is_not_served_after_a_restart_eit
     assert "is refused" in said
     await models.look()
     assert (models.refused, models.error) == (True, said)
-    release(made(tmp_path / "mended", "0.0.3+tiny").path, directory, say=quiet)
+    publish(directory, tmp_path / "mended", "0.0.3+tiny")
     await models.look()
-    await async_wait_until(version_of(models), lambda version: version == "0.0.3+tiny", 20, "the mended one to serve")
+    await until_serving(models, "0.0.3+tiny")
     await models.close()
 
 
-def version_of(models: ModelSwitch) -> Any:
+def version_of(models: ModelSwitch) -> str:
     """What is served now."""
+    return models.current.repository.manifest.version
 
-    async def version() -> str:
-        return models.current.repository.manifest.version
 
-    return version
+async def until_serving(models: ModelSwitch, version: str) -> None:
+    async def served() -> str:
+        return version_of(models)
+
+    await async_wait_until(served, lambda found: found == version, 20, f"{version} to serve")
 
 
 async def test_a_first_release_that_cannot_be_opened_ends_the_start_with_a_sentence(tmp_path: Path) -> None:
-    release(made(tmp_path / "broken", "0.0.2+tiny", no_model).path, tmp_path / "models", say=quiet)
+    publish(tmp_path / "models", tmp_path / "broken", "0.0.2+tiny", no_model)
     with pytest.raises(ConfigError, match="cannot load"):
         await switch(f"onnx:{tmp_path / 'models'}").start()
 
 
 async def test_a_start_waits_for_no_triton(directory: Path, tmp_path: Path) -> None:
-    release(made(tmp_path / "new", "0.0.2+tiny").path, directory, say=quiet)
+    publish(directory, tmp_path / "new", "0.0.2+tiny")
     models = switch(f"triton://127.0.0.1:9/motive?repository={directory}")
     await models.start()
-    assert models.current.repository.manifest.version == "0.0.2+tiny"
+    assert version_of(models) == "0.0.2+tiny"
     assert models.error == ""
     await models.close()
 
@@ -113,17 +111,17 @@ async def test_a_release_refused_at_the_start_for_what_triton_answered_is_tried_
     monkeypatch.setattr(model_switch, "REFUSED_S", 0.0)
     triton = FakeTriton(open_repository(resolve(directory))).start()
     try:
-        release(made(tmp_path / "new", "0.0.2+tiny").path, directory, say=quiet)
+        publish(directory, tmp_path / "new", "0.0.2+tiny")
         models = switch(f"triton://{triton.address}/motive?repository={directory}")
         with triton.answering(lambda request, context: context.abort(grpc.StatusCode.INTERNAL, "for now")):
             await models.start()
-            assert (models.refused, models.current.repository.manifest.version) == (True, "0.0.1+tiny")
+            assert (models.refused, version_of(models)) == (True, "0.0.1+tiny")
             await models.look()
             assert models._switching is not None
             await models._switching
-            assert (models.refused, models.current.repository.manifest.version) == (True, "0.0.1+tiny")
+            assert (models.refused, version_of(models)) == (True, "0.0.1+tiny")
         await models.look()
-        await async_wait_until(version_of(models), lambda version: version == "0.0.2+tiny", 20, "the new one to serve")
+        await until_serving(models, "0.0.2+tiny")
         assert (models.refused, models.error) == (False, "")
         await models.close()
     finally:
@@ -135,7 +133,7 @@ async def test_whatever_ends_a_switch_is_told_once_without_its_words(
 ) -> None:
     models = switch(f"onnx:{directory}")
     await models.start()
-    release(made(tmp_path / "new", "0.0.2+tiny").path, directory, say=quiet)
+    publish(directory, tmp_path / "new", "0.0.2+tiny")
     monkeypatch.setattr(models, "_open", lambda path: [][0])
     for _ in range(3):
         await models.look()
@@ -167,36 +165,31 @@ async def test_a_switch_waits_for_every_triton_that_served_the_old_model_but_not
     patient: bool,
 ) -> None:
     """Else the first that has the new model would get everybody's calls, and nobody would hear of the others."""
+
+    async def error() -> str:
+        return models.error
+
     tritons = [Lacking(open_repository(resolve(directory))).start() for _ in range(2)]
     try:
         addresses = ",".join(one.address for one in tritons)
         models = switch(f"triton://{addresses}/motive?repository={directory}")
         await models.start()
-        release(made(tmp_path / "new", "0.0.2+tiny").path, directory, say=quiet)
+        publish(directory, tmp_path / "new", "0.0.2+tiny")
         tritons[1].lacks.add(resolve(directory).name)
         if not patient:
             monkeypatch.setattr(model_switch, "TRIAL_S", model_switch._ANSWER_S)
         await models.current.engine.ready()
         await models.look()
         if patient:
-            await async_wait_until(error_of(models), lambda said: tritons[1].address in said, 20, "the wait to be told")
-            assert models.current.repository.manifest.version == "0.0.1+tiny"
+            await async_wait_until(error, lambda said: tritons[1].address in said, 20, "the wait to be told")
+            assert version_of(models) == "0.0.1+tiny"
             tritons[1].lacks.clear()
         else:
             assert models._switching is not None
             await asyncio.wait_for(models._switching, 20)
             assert any(tritons[1].address in one.message for one in caplog.records)
-        await async_wait_until(version_of(models), lambda version: version == "0.0.2+tiny", 20, "the new one to serve")
+        await until_serving(models, "0.0.2+tiny")
         await models.close()
     finally:
         for one in tritons:
             one.stop()
-
-
-def error_of(models: ModelSwitch) -> Any:
-    """Why the newest release is not the one served."""
-
-    async def error() -> str:
-        return models.error
-
-    return error

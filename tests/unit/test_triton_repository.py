@@ -14,7 +14,6 @@ from sidecar.engines.url import parse_engine
 from sidecar.errors import ConfigError
 from sidecar.repository import Repository, Tokens, open_repository
 from sidecar.triton_repository import BACKENDS, GPU_BATCH_TOKENS, TEMPLATES, config_text, write_triton_model
-from tests.fixtures.sidecar_process import ROOT
 
 
 @pytest.fixture
@@ -89,15 +88,8 @@ def test_cudas_options_stand_where_the_backend_reads_them(repository: Repository
     }
 
 
-def test_gpus_are_warmed_up_for_the_batches_that_compose_sends_them(
-    tiny_repository: Path,
-) -> None:
-    settings = dict(
-        line.split("=", 1) for line in (ROOT / ".env").read_text("utf-8").splitlines() if line[:1].isalpha()
-    )
-    assert settings["COMPOSE_PROFILES"] == "gpu"
-    assert int(settings["MOTIVE_BATCH_TOKENS"]) == GPU_BATCH_TOKENS
-    repository = open_repository(tiny_repository)
+def test_each_backend_is_warmed_up_for_the_batches_that_it_is_sent(repository: Repository) -> None:
+    """What compose sends is checked beside the rest of compose."""
     wide = replace(repository, manifest=replace(repository.manifest, tokens=Tokens(window=256, stride=192)))
     full = {backend: parsed(wide, backend).model_warmup[-1].batch_size * 256 for backend in BACKENDS}
     assert full == {

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from sidecar import limits
 from sidecar.config import Settings
-from sidecar.triton_repository import BACKENDS
+from sidecar.triton_repository import BACKENDS, GPU_BATCH_TOKENS
 from sidecar.worker.cli import gather
 from sidecar.worker.settings import WorkerSettings
 from tests.fixtures.waiting import wait_until
@@ -219,6 +220,8 @@ def test_each_choice_in_the_defaults_is_whole_and_a_sidecar_takes_it() -> None:
         ]
         assert engine.startswith("triton://") == bool(tritons) == bool(choice["MOTIVE_TRITON_BACKEND"])
         assert choice["MOTIVE_TRITON_BACKEND"] in ("", *BACKENDS)
+        warmed_up = GPU_BATCH_TOKENS if choice["COMPOSE_PROFILES"] == "gpu" else limits.BATCH_TOKENS
+        assert int(choice["MOTIVE_BATCH_TOKENS"]) == warmed_up
         for name in ("models", "release"):
             given = document["services"][name]["environment"]
             assert given["VARIANT"] == choice["MOTIVE_VARIANT"]
