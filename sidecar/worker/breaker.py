@@ -42,7 +42,7 @@ class Breaker:
             return True
 
     def passed(self) -> None:
-        """This lane's turn is over: if it was let through to try and had nothing to ask, another one may."""
+        """This lane's turn is over: if it was let through to try, another one may."""
         with self._lock:
             if self._trying == threading.get_ident():
                 self._trying = None
@@ -58,7 +58,6 @@ class Breaker:
             if now >= self._open_until:
                 self._delay_s = min(longest, max(FIRST_DELAY_S, 2 * self._delay_s))
                 self._open_until = now + self._delay_s * random.uniform(0.75, 1.25)
-            self._trying = None
             self.last_error = error
             if now - self._logged_at >= LOG_INTERVAL_S:
                 self._logged_at = now
@@ -71,6 +70,6 @@ class Breaker:
             return
         with self._lock:
             self._delay_s = self._open_until = 0.0
-            self._trying = self.last_error = None
+            self.last_error = None
             self._logged_at = float("-inf")
             log.info("the sidecar answers again after %.1f s", time.monotonic() - self._failing_since)

@@ -35,6 +35,7 @@ create type motive.shape as (
     hash text,
     match text,         -- t's key equals that of g.key
     key_list text,      -- t's key columns, for order by
+    key_list_down text, -- the same, from the last row to the first
     key_after text,     -- t's key comes after that in the jsonb array `after`
     key_list_of_n text, -- n's
     key_of_t text,      -- t's key as a jsonb array of texts
@@ -60,7 +61,7 @@ create function motive.shape_of(attachment integer) returns motive.shape
     set search_path to pg_catalog, pg_temp
 as $$
     select a.id, a.target::text, c.relowner, quote_ident(a.text_column), r.motive, r.confidence, r.motives, r.model, r.hash,
-           k.match, k.key_list, k.key_after, k.key_list_of_n, k.key_of_t, k.key_of_n, k.keys_of_n, k.number_of_n, k.same_row, k.key_by_output, k.same_row_by_output, k.first_key,
+           k.match, k.key_list, k.key_list_down, k.key_after, k.key_list_of_n, k.key_of_t, k.key_of_n, k.keys_of_n, k.number_of_n, k.same_row, k.key_by_output, k.same_row_by_output, k.first_key,
            k.names, k.count, k.types || ' and ' || b.there, r.types || ', ' || b.type,
            case when k.plain then '' else
                ' set datestyle to ''ISO'' set timezone to ''UTC'' set intervalstyle to ''postgres'''
@@ -87,6 +88,7 @@ as $$
         -- The operators of the key's index: those of an extension's type stand in a schema off the search path.
         select string_agg(format('t.%1$I %4$s (g.key ->> %2$s)::%3$s', p.name, p.n - 1, p.type, by.equal), ' and ' order by p.n) as match,
                string_agg(format('t.%I', p.name), ', ' order by p.n) as key_list,
+               string_agg(format('t.%I desc', p.name), ', ' order by p.n) as key_list_down,
                -- One operator for all columns makes one comparison of rows, which the index answers; else the first column
                -- bounds what is read.
                case when count(distinct by.above) = 1 then

@@ -94,10 +94,6 @@ as $generate$
 declare
     hash constant text := motive.hash_expression('t.' || s.body);
     known constant text := motive.known_expression(s);
-    key_list_down constant text := (
-        select string_agg(format('t.%I desc', k.name), ', ' order by k.n)
-        from motive.attachment as a cross join lateral motive.key_columns(a.target) with ordinality as k (name, type, type_id, plain, exact, digits, n)
-        where a.id = s.id);
 begin
     perform motive.create_access(s, 'read', 'entries bigint[], keys jsonb[], model text, every boolean',
         ' returns table (entry bigint, key jsonb, body text, hash bytea, problem text)', 'set lock_timeout to ''200ms''',
@@ -155,7 +151,7 @@ begin
         select g.key, t.%4$s, t.%5$s, t.%6$s, t.%7$s
         from unnest(said_%1$s.keys) as g (key) join %2$s as t on %3$s
         where t.%4$s is not null and t.%7$s is not null;$body$,
-        s.id, s.relation, s.match, s.hash, s.motives, s.confidence, s.model, s.key_list, key_list_down),
+        s.id, s.relation, s.match, s.hash, s.motives, s.confidence, s.model, s.key_list, s.key_list_down),
         'The annotation, by key, or of the first and last rows without keys, of');
 end
 $generate$;
@@ -191,7 +187,7 @@ declare
         from (select r.k as key, r.h as hash, r.place from unnest(results) with ordinality as r (e, k, h, m, c, x, f, place)) as g
         join %2$s as t on %4$s
         where g.hash = %5$s
-          and (%13$s is distinct from g.hash
+          and (%12$s is distinct from g.hash
                or (t.%7$s is distinct from 'person' and t.%7$s is distinct from write_%1$s.model))
         order by %3$s
         for no key update of t skip locked
@@ -200,10 +196,10 @@ declare
     perform set_config('motive.writing', 'on', true);
     with done as (
         update %2$s as t
-        set %8$s = case when %14$s then coalesce(t.%8$s, t.%10$s[1], abstention) else coalesce(g.motives[1], abstention) end,
-            %9$s = case when %14$s then 1 else g.confidence end,
-            %10$s = case when %14$s then coalesce(t.%10$s, array_remove(array[t.%8$s], abstention)) else g.motives end,
-            %7$s = case when %14$s then 'person' else write_%1$s.model end, %6$s = g.hash
+        set %8$s = case when %13$s then coalesce(t.%8$s, t.%10$s[1], abstention) else coalesce(g.motives[1], abstention) end,
+            %9$s = case when %13$s then 1 else g.confidence end,
+            %10$s = case when %13$s then coalesce(t.%10$s, array_remove(array[t.%8$s], abstention)) else g.motives end,
+            %7$s = case when %13$s then 'person' else write_%1$s.model end, %6$s = g.hash
         from (
             select r.k as key, r.h as hash, r.m as motives, r.c as confidence
             from unnest(results) with ordinality as r (e, k, h, m, c, x, f, place)
@@ -221,10 +217,10 @@ declare
         from (select r.k as key, r.h as hash, r.place from unnest(results) with ordinality as r (e, k, h, m, c, x, f, place)) as g
         join %2$s as t on %4$s
         where t.%11$s is not null
-          and (%13$s is distinct from %5$s
+          and (%12$s is distinct from %5$s
                or (t.%7$s is distinct from 'person' and t.%7$s is distinct from write_%1$s.model));
         -- A row that a policy hides from updates looks like a locked one; asked for without waiting, a locked one raises.
-        if row_security_active(%12$L::regclass) then
+        if row_security_active(%2$L::regclass) then
             foreach candidate in array back loop
                 begin
                     perform from (select candidate as key) as g join %2$s as t on %4$s for no key update of t nowait;
@@ -239,7 +235,7 @@ declare
                 message = 'it ignores the update without an error; mend its update trigger or policy, then motive.retry()';
         end if;
     end if;$body$, s.id, s.relation, s.key_list, s.match, motive.hash_expression('t.' || s.body), s.hash, s.model,
-        s.motive, s.confidence, s.motives, s.body, s.relation, motive.known_expression(s), of_person), 'Writes annotations into');
+        s.motive, s.confidence, s.motives, s.body, motive.known_expression(s), of_person), 'Writes annotations into');
 end
 $generate$;
 comment on function motive.generate_writer(motive.shape) is 'Writes the function that writes into an attachment''s table';

@@ -124,13 +124,11 @@ declare
     relation regclass;
     old_row text;
     new_row text;
-    whole text;
     hash text;
 begin
     select string_agg(format('old.%I', n.name), ', '), string_agg(format('new.%I', n.name), ', '),
-           string_agg(format('new.%I is not null', n.name), ' and ') filter (where n.role <> 'hash'),
            max(format('new.%I', n.name)) filter (where n.role = 'hash')
-    into old_row, new_row, whole, hash
+    into old_row, new_row, hash
     from motive.annotation_columns(prefix) as n;
     -- Names that sort last, so that the text is seen as other triggers leave it.
     execute format(
@@ -146,9 +144,9 @@ begin
     -- What a row brings along is believed where it is whole and of its text: moved from another partition, restored, or copied.
     execute format(
         'create or replace trigger zzz_motive_%1$s_brought before insert on %2$s for each row '
-        'when (num_nonnulls(%3$s) > 0 and not (coalesce(%4$s = %5$s, false) and %6$s)) '
+        'when (num_nonnulls(%3$s) > 0 and (num_nulls(%3$s) > 0 or %4$s is distinct from %5$s)) '
         'execute function motive.guard_%1$s(''reset'')',
-        attachment, target, new_row, hash, motive.hash_expression(format('new.%I', text_column)), whole);
+        attachment, target, new_row, hash, motive.hash_expression(format('new.%I', text_column)));
     for relation in select target union select p.relid from pg_partition_tree(target) as p loop
         execute format(
             'create or replace trigger zzz_motive_%1$s_inserted after insert on %2$s '
