@@ -1,4 +1,4 @@
-"""What happens to the worker, to its database and to its sidecar (F28 to F41): nothing is lost, stuck or stale."""
+"""What happens to the worker, its database and its sidecar (F28 to F32, F34 to F41): nothing is lost, stuck or stale."""
 
 import contextlib
 import datetime
@@ -14,7 +14,7 @@ import pytest
 from sidecar import queue
 from sidecar.pb import motive_pb2 as pb
 from sidecar.private_postgres import PrivatePostgres
-from tests.fixtures.annotation import Annotation
+from tests.fixtures.annotation import Annotation, fill
 from tests.fixtures.fake_sidecar import RefusalError, answer
 from tests.fixtures.postgres import Connect
 from tests.fixtures.tcp_proxy import TcpProxy
@@ -22,19 +22,7 @@ from tests.fixtures.waiting import wait_until
 
 GIFT, FAST = "a gift for my mother", "my old one is too slow"
 
-
-@pytest.fixture(autouse=True)
-def _invariants(annotation: Annotation) -> Iterator[None]:
-    """Every test ends with the queue drained and the three invariants."""
-    yield
-    annotation.drain()
-    annotation.check()
-
-
-def fill(annotation: Annotation, rows: int = 100) -> None:
-    """An attached table with texts that wait."""
-    annotation.table()
-    annotation.execute("insert into texts (body) select %s || i from generate_series(1, %s) i", GIFT, rows)
+pytestmark = pytest.mark.usefixtures("invariants")
 
 
 def claimed(annotation: Annotation) -> int:
@@ -167,63 +155,6 @@ def test_a_text_that_changes_in_flight_is_annotated_anew(annotation: Annotation)
     assert annotation.labels() == {1: "gift", 2: "performance", 3: "gift"}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "delete from texts where id = 2",
-        "truncate texts",
-        "drop table texts",
-        "alter table texts drop column body cascade",
-    ],
-)
-def test_what_vanishes_in_flight_is_let_go_quietly(annotation: Annotation, change: str) -> None:
-    """F33: row, rows, table or column; another table's rows go on."""
-    fill(annotation, 3)
-    annotation.execute("create table others (id integer primary key, body text)")
-    annotation.attach("others")
-    with annotation.working():
-        with annotation.fake.hang():
-            assert annotation.fake.waiting.wait(20)
-            annotation.execute(change)
-            annotation.execute("insert into others values (1, %s)", FAST)
-        annotation.wait_drained()
-    assert annotation.labels("others") == {1: "performance"}
-    assert annotation.value("select count(*) from motive.failure") == 0
-
-
-def test_statements_go_on_after_the_text_column_is_gone_or_renamed(annotation: Annotation) -> None:
-    """F33: P3 holds for a table that changed under its triggers; status says what stands in the way."""
-    fill(annotation, 1)
-    annotation.drain()
-    annotation.execute("alter table texts rename column body to content")
-    annotation.execute("insert into texts (content) values (%s)", FAST)
-    annotation.execute("update texts set content = %s", FAST)
-    assert (
-        annotation.value("select obstacle from motive.status")
-        == "column body is gone: detach, or attach the column that took its place"
-    )
-    annotation.execute("alter table texts rename column content to body")
-    annotation.value("select motive.backfill('texts')")
-    annotation.drain()
-    assert set(annotation.labels().values()) == {"performance"}
-
-
-def test_a_table_that_is_renamed_moved_and_given_away_is_annotated_on(annotation: Annotation) -> None:
-    """F33: its functions are written anew by themselves."""
-    fill(annotation, 2)
-    annotation.execute("create role buyer; create schema shelf authorization buyer")
-    try:
-        annotation.execute("alter table texts rename to reviews; alter table reviews set schema shelf")
-        annotation.execute("alter table shelf.reviews owner to buyer")
-        annotation.execute("insert into shelf.reviews (body) values (%s)", FAST)
-        annotation.drain()
-        assert annotation.labels("shelf.reviews") == {1: "gift", 2: "gift", 3: "performance"}
-    finally:
-        annotation.execute(
-            "drop schema shelf cascade; drop owned by buyer cascade; drop role buyer; select motive.sweep()"
-        )
-
-
 def test_one_poison_row_fails_alone(annotation: Annotation) -> None:
     """F34: 63 of 64 are annotated at once, one is retired after N attempts, in at most N + 2 log2(64) calls."""
     annotation.table()
@@ -253,111 +184,6 @@ def test_one_poison_row_fails_alone(annotation: Annotation) -> None:
     annotation.drain()
     assert annotation.labels()[23] == "unknown"
     assert annotation.value("select count(*) from motive.failures") == 0
-
-
-@pytest.mark.parametrize(
-    "trigger", ["trigger refuse before", "constraint trigger refuse after", "constraint trigger refuse after deferred"]
-)
-def test_a_row_that_the_table_refuses_fails_alone(annotation: Annotation, trigger: str) -> None:
-    """F34: a trigger of the user's that raises for one row, also one that would do so only at the commit."""
-    annotation.table()
-    annotation.execute("insert into texts (body) select 'gift ' || i from generate_series(1, 20) i")
-    kind = trigger.removesuffix(" deferred")
-    deferred = "" if kind == trigger else "deferrable initially deferred"
-    annotation.execute(
-        "create function pg_temp.refuse() returns trigger language plpgsql as "
-        "$$ begin if new.id = 7 and new.motive is not null then raise 'frozen'; end if; return new; end $$; "
-        f"create {kind} update on texts {deferred} for each row execute function pg_temp.refuse()"
-    )
-    annotation.drain()
-    wait_until(
-        lambda: (annotation.drain(), annotation.value("select count(*) from motive.failures"))[1],
-        lambda n: n == 1,
-        20.0,
-        "the row to be retired",
-    )
-    assert annotation.value("select reason from motive.failures") == "the table refuses the row: frozen (P0001)"
-    assert annotation.value("select count(*) from texts where motive = 'gift'") == 19
-
-
-@pytest.mark.parametrize("answer", ["null", "old"])
-def test_a_row_whose_update_the_table_swallows_fails_alone(annotation: Annotation, answer: str) -> None:
-    """P5: a trigger that drops the update, or undoes it, without an error."""
-    annotation.table()
-    annotation.execute("insert into texts (body) select 'gift ' || i from generate_series(1, 20) i")
-    annotation.execute(
-        "create function pg_temp.swallow() returns trigger language plpgsql as "
-        f"$$ begin if new.id = 7 then return {answer}; end if; return new; end $$; "
-        "create trigger swallow before update on texts for each row execute function pg_temp.swallow()"
-    )
-    wait_until(
-        lambda: (annotation.drain(), annotation.value("select count(*) from motive.failures"))[1],
-        lambda n: n == 1,
-        20.0,
-        "the row to be retired",
-    )
-    assert "ignores the update" in annotation.value("select reason from motive.failures where key = '[\"7\"]'")
-    assert annotation.value("select count(*) from texts where motive = 'gift'") == 19
-    annotation.execute("drop trigger swallow on texts")
-    annotation.value("select motive.retry('texts')")
-    annotation.drain()
-    assert annotation.labels()[7] == "gift"
-
-
-def test_a_row_that_a_policy_hides_from_updates_fails_and_a_locked_one_comes_back(
-    annotation: Annotation, connect: Connect
-) -> None:
-    """P5: neither can be locked, and only one of them is the table's fault."""
-    annotation.execute("create role keeper; create schema shelf authorization keeper; set role keeper")
-    try:
-        annotation.execute("create table shelf.texts (id integer primary key, body text)")
-        annotation.execute("create policy seen on shelf.texts for select using (true)")
-        annotation.execute("create policy changed on shelf.texts for update using (id <> 2)")
-        annotation.execute("reset role")
-        annotation.attach("shelf.texts")
-        annotation.execute("alter table shelf.texts enable row level security, force row level security")
-        annotation.execute("insert into shelf.texts select i, 'gift ' || i from generate_series(1, 3) as i")
-        with contextlib.closing(connect()) as other:
-            other.execute("begin; select from shelf.texts where id = 3 for update")
-            with annotation.working():
-                wait_until(
-                    lambda: annotation.value("select array_agg(key) from motive.failures"),
-                    lambda keys: keys == [["2"]],
-                    20.0,
-                    "the hidden row to be retired",
-                )
-                assert annotation.execute("select keys, attempts from motive.queue").fetchall() == [([["3"]], 0)]
-                assert annotation.labels("shelf.texts") == {1: "gift", 2: None, 3: None}
-                other.execute("rollback")
-                annotation.wait_drained()
-        assert annotation.labels("shelf.texts") == {1: "gift", 2: None, 3: "gift"}
-        annotation.check()
-    finally:
-        annotation.execute("reset role; drop schema shelf cascade; select motive.sweep(); drop role keeper")
-
-
-def test_a_table_whose_functions_cannot_be_written_anew_stops_no_other(annotation: Annotation) -> None:
-    """P5: the sweep goes on with the others, and its own rows fail with a reason."""
-    annotation.execute("create table stuck (id integer primary key, body text)")
-    annotation.execute("create table texts (id integer primary key, body text)")
-    stuck, _ = annotation.attach("stuck"), annotation.attach("texts")
-    annotation.execute(
-        f"drop function motive.read_{stuck}; "
-        f"create function motive.read_{stuck}(entries bigint[], keys jsonb[], model text, every boolean) "
-        "returns integer language sql as 'select 1'"
-    )
-    annotation.execute("alter table stuck rename to moved_stuck; alter table texts rename to moved_texts")
-    annotation.execute("insert into moved_stuck values (1, %s)", GIFT)
-    annotation.execute("insert into moved_texts values (1, %s)", GIFT)
-    annotation.execute("select motive.sweep()")
-    wait_until(
-        lambda: (annotation.drain(), annotation.execute("select target::text, key from motive.failures").fetchall())[1],
-        lambda failures: failures == [("moved_stuck", ["1"])],
-        20.0,
-        "the row to be retired",
-    )
-    assert annotation.labels("moved_texts") == {1: "gift"}
-    annotation.execute("drop table moved_stuck; select motive.sweep()")
 
 
 def test_a_sweep_that_fails_is_logged(
@@ -509,41 +335,6 @@ def test_claims_stay_quick_beside_an_old_transaction(annotation: Annotation, con
         assert "Index Scan using queue_claimable" in scan
         assert "Sort" not in scan
     annotation.execute("update motive.queue set ready_at = clock_timestamp(), lease = null")
-
-
-def test_a_walk_that_one_table_refuses_does_not_stop_the_others(annotation: Annotation) -> None:
-    """P5: a policy that raises is its own table's matter; motive.jobs shows it; without it the walk goes on."""
-    annotation.execute("create role keeper; create schema shelf authorization keeper; set role keeper")
-    try:
-        annotation.execute("create table shelf.texts (id integer primary key, body text)")
-        annotation.execute("insert into shelf.texts values (1, %s)", GIFT)
-        annotation.execute("create policy broken on shelf.texts using (1 / 0 = 1)")
-        annotation.execute("reset role")
-        annotation.attach("shelf.texts")
-        annotation.execute("alter table shelf.texts enable row level security, force row level security")
-        annotation.execute("create table texts (id integer primary key, body text)")
-        annotation.execute("insert into texts values (1, %s)", GIFT)
-        annotation.attach("texts")
-        annotation.value("select motive.backfill('shelf.texts')")
-        annotation.value("select motive.backfill('texts')")
-        annotation.drain()
-        assert annotation.labels() == {1: "gift"}
-        assert annotation.execute(
-            "select target::text, finished_at is null, problem from motive.jobs order by 1"
-        ).fetchall() == [
-            ("shelf.texts", True, "division by zero (22012)"),
-            ("texts", False, None),
-        ]
-        annotation.execute("drop policy broken on shelf.texts; create policy mended on shelf.texts using (true)")
-        wait_until(
-            lambda: (annotation.drain(), annotation.labels("shelf.texts"))[1],
-            lambda labels: labels == {1: "gift"},
-            10.0,
-            "the walk to go on",
-        )
-        assert annotation.value("select count(*) from motive.jobs where problem is not null") == 0
-    finally:
-        annotation.execute("reset role; drop schema shelf cascade; select motive.sweep(); drop role keeper")
 
 
 def test_the_worker_asks_nothing_of_its_own_clock(annotation: Annotation, monkeypatch: pytest.MonkeyPatch) -> None:

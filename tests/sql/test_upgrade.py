@@ -30,27 +30,23 @@ ATTACH = "create table if not exists texts (id integer primary key, body text); 
 
 def older_script() -> str:
     """The installation script of a version without one column, one view, and with another body of a function."""
-    return (
-        script()
-        .replace("    finished_at timestamptz,\n    problem text\n", "    finished_at timestamptz\n")
-        .replace(problem_column(), "")
-        .replace(problem_comment(), "")
-        .replace(
-            "limit 1001) as n having count(*) between 1 and 1000", "limit 101) as n having count(*) between 1 and 100"
-        )
+    return without_problem(script()).replace(
+        "limit 1001) as n having count(*) between 1 and 1000", "limit 101) as n having count(*) between 1 and 100"
     )
 
 
-def problem_column() -> str:
-    """What motive.jobs shows of the missing column."""
-    return definition(r",\n[^\n]* as problem(?=\nfrom motive.job )")
+def without_problem(text: str) -> str:
+    """A script without the column motive.job.problem, and without what motive.jobs shows of it."""
+    return (
+        text.replace("    finished_at timestamptz,\n    problem text\n", "    finished_at timestamptz\n")
+        .replace(definition(r",\n[^\n]* as problem(?=\nfrom motive.job )"), "")
+        .replace(problem_comment(), "")
+    )
 
 
 def problem_comment() -> str:
     """The statement that explains the missing column."""
-    found = re.search(r"comment on column motive.job.problem is [^\n]*\n", script())
-    assert found
-    return found.group()
+    return definition(r"comment on column motive.job.problem is [^\n]*\n")
 
 
 def definition(pattern: str) -> str:
@@ -131,12 +127,7 @@ def test_the_same_upgrade_serves_databases_without_pl_python(two_databases: tupl
     newest.execute(body.encode())
     for part in ("problem", "capture"):
         assert part in body
-    older = (
-        body.replace("    finished_at timestamptz,\n    problem text\n", "    finished_at timestamptz\n")
-        .replace(problem_column(), "")
-        .replace(problem_comment(), "")
-    )
-    upgraded.execute(older.encode())
+    upgraded.execute(without_problem(body).encode())
     for connection in (upgraded, newest):
         connection.execute(ATTACH)
     upgraded.execute(plain(upgrade_script()).encode())

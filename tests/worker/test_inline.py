@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import grpc
 import psycopg
@@ -14,13 +13,7 @@ from tests.fixtures.fake_sidecar import RefusalError, answer
 
 GIFT, FAST = "a gift for my mother", "my old one is too slow"
 
-
-@pytest.fixture(autouse=True)
-def _invariants(annotation: Annotation) -> Iterator[None]:
-    """Every test ends with a worker that drains, and the three invariants."""
-    yield
-    annotation.drain()
-    annotation.check()
+pytestmark = pytest.mark.usefixtures("invariants")
 
 
 def test_returning_shows_the_motive(annotation: Annotation) -> None:

@@ -1,7 +1,5 @@
 """Walks over whole tables: what holds them up, and how they end."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -10,13 +8,7 @@ from tests.fixtures.postgres import Connect, Connection
 
 GIFT = "a gift for my mother"
 
-
-@pytest.fixture(autouse=True)
-def _invariants(annotation: Annotation) -> Iterator[None]:
-    """Every test ends with a worker that drains, and the three invariants."""
-    yield
-    annotation.drain()
-    annotation.check()
+pytestmark = pytest.mark.usefixtures("invariants")
 
 
 def old_rows(annotation: Annotation, table: str) -> None:
