@@ -101,8 +101,8 @@ def export(args: argparse.Namespace) -> None:
     from trainer.export import export as exported
 
     with stage("exporting, and comparing with torch"):
-        found = exported(read_config(args.config), args.model, args.to)
-    print(f"Exported to {args.to}; largest difference from torch {found.difference:.1e}.")
+        difference = exported(read_config(args.config), args.model, args.to)
+    print(f"Exported to {args.to}; largest difference from torch {difference:.1e}.")
 
 
 def release(args: argparse.Namespace) -> None:
@@ -115,7 +115,7 @@ def release(args: argparse.Namespace) -> None:
 
     check_for_repository(args.to)
     config = read_config(args.config)
-    check_enough(len(corpus_split(config, read_taxonomy(config.resolve(config.data.taxonomy))).calibration))
+    check_enough(len(corpus_split(config, read_taxonomy(config.taxonomy_path)).calibration))
     train(argparse.Namespace(config=args.config, to=BUILD, resume=args.resume, offline=args.offline))
     export(argparse.Namespace(config=args.config, model=BUILD, to=args.to))
 
@@ -171,7 +171,7 @@ def _of_trained(args: argparse.Namespace) -> "tuple[list[str], Targets, Taxonomy
     from trainer.train import corpus_split, read_trained, training_examples
 
     config = read_config(args.config)
-    taxonomy = read_taxonomy(config.resolve(config.data.taxonomy))
+    taxonomy = read_taxonomy(config.taxonomy_path)
     teachers = [read_trained(folder) for folder in args.teachers]
     for teacher in teachers:
         if teacher.taxonomy.codes != taxonomy.codes:

@@ -102,6 +102,11 @@ class Config:
     optimisation: Optimisation = field(default_factory=Optimisation)
     release: Release = field(default_factory=Release)
 
+    @property
+    def taxonomy_path(self) -> Path:
+        """The file of the labels."""
+        return self.resolve(self.data.taxonomy)
+
     def resolve(self, name: str) -> Path:
         """A path of the file, which is relative to the file itself."""
         return (self.path.parent / name).resolve()
@@ -123,9 +128,9 @@ ITEMS = {"corpus": str, "layers": int}
 """What the lists hold."""
 ABOVE_ZERO = ("epochs", "batch", "learning_rate", "layer_decay", "head_rate", "stride")
 SHARES = (
-    *("calibration_share", "test_share", "dropout", "warmup", "label_smoothing", "class_balance", "average"),
+    "calibration_share", "test_share", "dropout", "warmup", "label_smoothing", "class_balance", "average",
     "teacher_share",
-)
+)  # fmt: skip
 LEAST_TOKENS = 8
 """max_tokens and window hold the special tokens and some of the text."""
 CALIBRATIONS = ("platt", "isotonic", "best")

@@ -60,7 +60,7 @@ class Teacher:
         config = self.config
         votes = config.optimisation.teacher and _digest(config.resolve(config.optimisation.teacher).read_bytes())
         learnt = [(e.text, e.motives) for part in (self.parts.train, self.parts.calibration) for e in part]
-        taxonomy = read_taxonomy(config.resolve(config.data.taxonomy)).digest.hex()
+        taxonomy = read_taxonomy(config.taxonomy_path).digest.hex()
         settings = [
             asdict(config.network),
             asdict(replace(config.optimisation, device="", threads=0)),
@@ -78,8 +78,7 @@ def teachers(student: Config, teacher: Config, folds: int, seeds: int) -> tuple[
     """
     if folds < 2 or seeds < 1:
         raise TrainerError(f"{folds} folds and {seeds} seeds make no cross-fitting; ask for 2 or more, and 1 or more")
-    taxonomy_path = student.resolve(student.data.taxonomy)
-    taxonomy = read_taxonomy(taxonomy_path)
+    taxonomy = read_taxonomy(student.taxonomy_path)
     parts = corpus_split(student, taxonomy)
     place = {example.text: fold(example, folds, student.data.seed) for example in parts.train}
     asked = [Asked(example.text, frozenset({place[example.text]})) for example in parts.train]
@@ -87,7 +86,7 @@ def teachers(student: Config, teacher: Config, folds: int, seeds: int) -> tuple[
         Asked(joined(a, b).text, frozenset({place[a.text], place[b.text]}))
         for a, b in pairs(parts.train, student.data.joined, student.data.seed)
     ]
-    data = replace(student.data, taxonomy=str(taxonomy_path))
+    data = replace(student.data, taxonomy=str(student.taxonomy_path))
     found = []
     for seed in range(teacher.optimisation.seed, teacher.optimisation.seed + seeds):
         optimisation = replace(teacher.optimisation, seed=seed)
@@ -112,7 +111,7 @@ def cross_fitted_votes(
     `teachers` and `train` do.
     """
     asked, planned = teachers(student, teacher, folds, seeds)
-    taxonomy = read_taxonomy(student.resolve(student.data.taxonomy))
+    taxonomy = read_taxonomy(student.taxonomy_path)
     count = len(taxonomy.codes)
     motives, primary = np.zeros((len(asked), count)), np.zeros((len(asked), count + 1))
     judges = np.zeros((len(asked), 1))

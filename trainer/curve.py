@@ -35,7 +35,7 @@ class Curve:
 
 
 def learning_curve(
-    train: Sequence[Example], test: Sequence[Example], fit: Fit, points: int = 5, seed: int = 17, note: str = ""
+    train: Sequence[Example], test: Sequence[Example], fit: Fit, points: int = 5, seed: int = 17
 ) -> Curve:
     """Fits on 1/2^(points-1) ... 1/2 and all of the texts, drawn with a seed, smaller within larger.
 
@@ -55,7 +55,7 @@ def learning_curve(
     if skipped and not found:
         raise TrainerError(f"there is no learning curve: {skipped[-1][1]}")
     gain = difference(found[-1][1], found[-2][1]) if len(found) > 1 else None
-    return Curve(tuple((size, scores(judged)) for size, judged in found), gain, tuple(skipped), note)
+    return Curve(tuple((size, scores(judged)) for size, judged in found), gain, tuple(skipped))
 
 
 def verdict(curve: Curve) -> str:

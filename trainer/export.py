@@ -1,7 +1,7 @@
 """`motive-train calibrate` and `export`: from a trained folder to a model repository that the sidecar serves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +42,14 @@ def served_logits(
 ) -> NDArray[np.float32]:
     """Logits [texts, outputs] as the sidecar will have them, a long text's windows joined; by `infer`, or by torch."""
     round_weights(trained.model)
-    tokens = Tokens(release.window, release.stride, trained.prefix, trained.pad_id)
     join = Calibration.plain(trained.taxonomy.codes, primary=True).join_windows
-    return joined_logits(infer or torch_infer(trained.model), trained.tokenizer, texts, tokens, join)
+    engine = infer or torch_infer(trained.model)
+    return joined_logits(engine, trained.tokenizer, texts, served_tokens(trained, release), join)
+
+
+def served_tokens(trained: Trained, release: Release) -> Tokens:
+    """How the sidecar will cut texts."""
+    return Tokens(release.window, release.stride, trained.prefix, trained.pad_id)
 
 
 def calibrate(config: Config, trained: Trained, parts: Split) -> Calibration:
@@ -80,46 +85,37 @@ def unseen_parts(config: Config, trained: Trained) -> Split:
     return unseen
 
 
-@dataclass(frozen=True)
-class Parity:
-    """How far an exported model lies from torch: largest difference of a probability, share of equal primaries."""
-
-    difference: float
-    same_primary: float
-
-
 def parity(
     trained: Trained, calibration: Calibration, onnx_path: Path, texts: Sequence[str], release: Release
-) -> Parity:
-    """Compares the ONNX file with torch on `texts`."""
+) -> float:
+    """How far the ONNX file lies from torch on `texts`: the largest difference of a probability."""
     ours = served_logits(trained, texts, release)
     theirs = served_logits(trained, texts, release, onnx_infer(str(onnx_path)))
     a, b = calibration.probabilities(ours), calibration.probabilities(theirs)
     p, q = calibration.primary_scores(ours), calibration.primary_scores(theirs)
-    difference = max(float(np.abs(a - b).max()), float(np.abs(p - q).max()))
-    return Parity(difference, float((p.argmax(axis=1) == q.argmax(axis=1)).mean()))
+    return max(float(np.abs(a - b).max()), float(np.abs(p - q).max()))
 
 
-def export(config: Config, folder: Path, path: Path, *, checked: int = 1000) -> Parity:
+def export(config: Config, folder: Path, path: Path, *, checked: int = 1000) -> float:
     """Calibrates what lies in `folder` and writes it as the repository `path`; nothing is written unless parity holds.
 
-    Raises TrainerError where the exported probabilities differ from torch's by more than 1e-3 on up to `checked` texts,
-    or something other than a model repository lies at `path`.
+    Returns the largest difference of an exported probability from torch's on up to `checked` texts. Raises TrainerError
+    where it is more than 1e-3, or something other than a model repository lies at `path`.
     """
     check_for_repository(path)
     trained = read_trained(folder)
     parts = unseen_parts(config, trained)
     calibration = calibrate(config, trained, parts)
     texts = [e.text for e in (*parts.test, *parts.calibration, *parts.train)][:checked]
-    found = Parity(0.0, 1.0)
+    difference = 0.0
 
     def write_model(onnx_path: Path) -> None:
-        nonlocal found
+        nonlocal difference
         write_onnx(trained.model, onnx_path)
-        found = parity(trained, calibration, onnx_path, texts, config.release)
-        if not found.difference <= TOLERANCE:
+        difference = parity(trained, calibration, onnx_path, texts, config.release)
+        if not difference <= TOLERANCE:
             raise TrainerError(
-                f"the exported model differs from torch by {found.difference:.4f}; nothing was exported; "
+                f"the exported model differs from torch by {difference:.4f}; nothing was exported; "
                 "upgrade torch and onnxscript and try again"
             )
 
@@ -132,12 +128,12 @@ def export(config: Config, folder: Path, path: Path, *, checked: int = 1000) -> 
         taxonomy=folder / "taxonomy.toml",
         tokenizer=folder / "tokenizer.json",
         calibration=calibration,
-        tokens=Tokens(release.window, release.stride, trained.prefix, trained.pad_id),
+        tokens=served_tokens(trained, release),
         card=model_card(config, trained, parts, held_out_figures(trained, calibration, parts.test, release)),
     )
     write_repository(path, contents, write_model)
     open_repository(path)
-    return found
+    return difference
 
 
 def held_out_figures(

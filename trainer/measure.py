@@ -48,7 +48,7 @@ class Fitted:
 def fit_baselines(config_path: Path, examples: Sequence[Example], *, offline: bool = False) -> Fitted:
     """Fits the baselines on the training part; the learning curve is judged on `examples`."""
     config = read_config(config_path)
-    taxonomy = read_taxonomy(config.resolve(config.data.taxonomy))
+    taxonomy = read_taxonomy(config.taxonomy_path)
     every = corpus_split(config, taxonomy).train
     read = every if torch.cuda.is_available() else _drawn(every, ENCODED, config.data.seed)
     embed = embedder(
@@ -88,16 +88,16 @@ def fine_tuning_curve(
     TrainerError, before any training, where the texts held out are too few to calibrate on.
     """
     config = read_config(config_path)
-    taxonomy = read_taxonomy(config.resolve(config.data.taxonomy))
+    taxonomy = read_taxonomy(config.taxonomy_path)
     parts = corpus_split(config, taxonomy)
     check_enough(len(parts.calibration))
     test = [without_label(e, taxonomy.abstention.code) for e in examples]
-    note = WITHOUT_TEACHER if config.optimisation.teacher else ""
-    config = replace(config, optimisation=replace(config.optimisation, teacher=""))
+    untaught = replace(config, optimisation=replace(config.optimisation, teacher=""))
     with tempfile.TemporaryDirectory() as folder:
-        return learning_curve(
-            parts.train, test, lambda part: _fine_tuned(config, parts, part, Path(folder), offline), points, note=note
+        curve = learning_curve(
+            parts.train, test, lambda part: _fine_tuned(untaught, parts, part, Path(folder), offline), points
         )
+    return replace(curve, note=WITHOUT_TEACHER) if config.optimisation.teacher else curve
 
 
 def _fine_tuned(

@@ -8,7 +8,7 @@ from pathlib import Path
 from sidecar.repository import Repository, Taxonomy
 from trainer import pictures
 from trainer.evaluate import Evaluation, figures
-from trainer.intervals import span
+from trainer.intervals import Measured, span
 from trainer.report import Section, html_report, table
 
 CARD = "MODEL_CARD.md"
@@ -37,7 +37,7 @@ def sentences(evaluation: Evaluation) -> str:
     rows = [("", *HEADINGS), *_slice_rows(evaluation)]
     lines = [f"{name:18} {n:>6}  " + "  ".join(f"{cell:22}" for cell in cells) for name, n, *cells in rows]
     lines = [line.rstrip() for line in lines]
-    lines += [f"F1 of {name:20} {span(*found)}" for name, found in evaluation.classes.items()]
+    lines += [f"F1 of {name:20} {f1}" for name, f1 in _class_rows(evaluation)]
     for name, rival in evaluation.baselines.items():
         cells = [f"{figure} {rival.measured.cell(figure)}" for figure in COMPARED]
         lines.append(f"baseline {name}: {'  '.join(cells)}; macro_f1 of the model minus this {rival.lead}")
@@ -53,15 +53,11 @@ def sentences(evaluation: Evaluation) -> str:
 def sections(evaluation: Evaluation, taxonomy: Taxonomy) -> list[Section]:
     """The report's parts, in order."""
     every = evaluation.slices["all"]
-    summary = [(name, every.cell(name)) for name in HEADINGS if name in every.intervals]
     none = taxonomy.abstention.code
     result = [
-        Section(f"On {every.cell('n')} texts", table(("figure", "value"), summary) + f"<p>{INTERVALS}</p>"),
+        Section(f"On {every.cell('n')} texts", table(("figure", "value"), _figure_rows(every)) + f"<p>{INTERVALS}</p>"),
         Section("By language and kind", table(("texts", *HEADINGS), _slice_rows(evaluation))),
-        Section(
-            "F1 of the primary label",
-            table(("label", "F1"), [(name, span(*found)) for name, found in evaluation.classes.items()]),
-        ),
+        Section("F1 of the primary label", table(("label", "F1"), _class_rows(evaluation))),
         Section("Confusion", "", pictures.confusion(evaluation.judged, taxonomy.codes, none)),
         Section("Confidence against truth", "", pictures.reliability_curve(evaluation.judged)),
     ]
@@ -88,12 +84,9 @@ def card_chapter(evaluation: Evaluation) -> str:
     parts = [
         f"## Evaluated on {every.cell('n')} texts",
         INTERVALS,
-        _markdown(("figure", "value"), [(name, every.cell(name)) for name in HEADINGS if name in every.intervals]),
-        _markdown(
-            ("texts", "n", *COMPARED),
-            [(name, *(one.cell(h) for h in ("n", *COMPARED))) for name, one in evaluation.slices.items()],
-        ),
-        _markdown(("label", "F1"), [(f"`{name}`", span(*found)) for name, found in evaluation.classes.items()]),
+        _markdown(("figure", "value"), _figure_rows(every)),
+        _markdown(("texts", "n", *COMPARED), _slice_rows(evaluation, ("n", *COMPARED))),
+        _markdown(("label", "F1"), [(f"`{name}`", f1) for name, f1 in _class_rows(evaluation)]),
     ]
     if evaluation.baselines:
         heads: tuple[str, ...] = ("answers of", *COMPARED, "macro_f1 of the model minus this")
@@ -105,8 +98,16 @@ def card_chapter(evaluation: Evaluation) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _slice_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
-    return [(name, *(one.cell(h) for h in HEADINGS)) for name, one in evaluation.slices.items()]
+def _figure_rows(every: Measured) -> list[tuple[str, str]]:
+    return [(name, every.cell(name)) for name in HEADINGS if name in every.intervals]
+
+
+def _slice_rows(evaluation: Evaluation, heads: Sequence[str] = HEADINGS) -> list[tuple[str, ...]]:
+    return [(name, *(one.cell(h) for h in heads)) for name, one in evaluation.slices.items()]
+
+
+def _class_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
+    return [(name, span(*found)) for name, found in evaluation.classes.items()]
 
 
 def _rival_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:

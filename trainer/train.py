@@ -164,8 +164,7 @@ def train(
     lies at `folder` is replaced; anything else there raises TrainerError.
     """
     check_for_trained(folder)
-    taxonomy_path = config.resolve(config.data.taxonomy)
-    taxonomy = read_taxonomy(taxonomy_path)
+    taxonomy = read_taxonomy(config.taxonomy_path)
     if parts is None:
         parts = corpus_split(config, taxonomy)
     else:
@@ -217,7 +216,7 @@ def train(
         save_classifier(model, draft)
         reach.save(draft)
         base.tokenizer.save(str(draft / "tokenizer.json"), pretty=False)
-        shutil.copyfile(taxonomy_path, draft / "taxonomy.toml")
+        shutil.copyfile(config.taxonomy_path, draft / "taxonomy.toml")
         write_learnt(draft, parts.train)
         (draft / "training.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.trainer.tiny import corpus, save_encoder, write_config
+from sidecar.repository import Taxonomy, read_taxonomy
+from tests.unit.trainer.tiny import TAXONOMY, corpus, save_encoder, write_config
 from trainer.cli import main
 from trainer.config import Config
 
@@ -27,6 +28,13 @@ def run(*arguments: object) -> int:
         return main([str(argument) for argument in arguments])
 
 
+@pytest.fixture
+def taxonomy(tmp_path: Path) -> Taxonomy:
+    """The tiny taxonomy, which lies in `tmp_path`."""
+    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
+    return read_taxonomy(tmp_path / "taxonomy.toml")
+
+
 @pytest.fixture(scope="session")
 def prepared(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The config of a folder in which a user's CSV of support tickets has become a corpus."""
@@ -43,10 +51,9 @@ def prepared(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Confi
 
 @pytest.fixture(scope="session")
 def trained(prepared: Config) -> tuple[Config, Path]:
-    """A config and the folder of the tiny model trained and calibrated by it."""
+    """A config and the folder of the tiny model trained by it."""
     model = prepared.path.parent / "model"
     assert run("train", "--config", prepared.path, "--to", model) == 0
-    assert run("calibrate", "--config", prepared.path, "--model", model) == 0
     return prepared, model
 
 

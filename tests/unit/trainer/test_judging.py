@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.repository import Answer, Taxonomy, read_taxonomy
 from tests.unit.trainer.conftest import run
-from tests.unit.trainer.tiny import TAXONOMY, corpus, write_config
+from tests.unit.trainer.tiny import corpus, write_config
 from trainer import measure as measure_module
 from trainer.answer import open_model
 from trainer.baselines import keyword_rules, terms, tfidf, zero_shot
@@ -29,12 +29,6 @@ from trainer.trade_off import measure, picture, sentences
 from trainer.train import corpus_split
 
 PNG = b"\x89PNG"
-
-
-@pytest.fixture
-def taxonomy(tmp_path: Path) -> Taxonomy:
-    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
-    return read_taxonomy(tmp_path / "taxonomy.toml")
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.repository import Taxonomy, read_taxonomy
+from sidecar.repository import Taxonomy
 from tests.fixtures.waiting import wait_until
 from tests.unit.trainer.conftest import run
-from tests.unit.trainer.tiny import TAXONOMY
 from trainer.errors import TrainerError
 from trainer.label import Endpoint, asked, cost, instructions, parse_answer, propose, read_journal, summary
 from trainer.texts import Example, read_examples
@@ -78,12 +77,6 @@ def server() -> Iterator[Server]:
     running = Server()
     yield running
     running.close()
-
-
-@pytest.fixture
-def taxonomy(tmp_path: Path) -> Taxonomy:
-    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
-    return read_taxonomy(tmp_path / "taxonomy.toml")
 
 
 TEXTS = [Example("money back"), Example("hello"), Example("mixed"), Example("???")]

@@ -8,9 +8,8 @@ from random import Random
 
 import pytest
 
-from sidecar.repository import read_taxonomy
+from sidecar.repository import Taxonomy
 from tests.unit.trainer.conftest import run
-from tests.unit.trainer.tiny import TAXONOMY
 from trainer.cleaning import clean
 from trainer.duplicates import near_duplicates
 from trainer.errors import TrainerError
@@ -201,8 +200,9 @@ def test_a_blank_text_is_not_filled_from_another_field(tmp_path: Path) -> None:
     assert read_any(tmp_path / "x.jsonl") == [Example("", ("gift",))]
 
 
-def test_annotators_who_name_the_abstention_code_agree_with_those_who_name_none(tmp_path: Path) -> None:
-    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
+def test_annotators_who_name_the_abstention_code_agree_with_those_who_name_none(
+    taxonomy: Taxonomy, tmp_path: Path
+) -> None:
     rows = [studio(["other"], [], ["refund"]), studio(["refund"], ["other"]), studio(["refund"], ["other", "refund"])]
     for row, text in zip(rows, ("apple", "river", "stone"), strict=True):
         row["data"] = {"text": text}
@@ -294,9 +294,7 @@ def test_a_quote_that_swallows_half_the_file_is_said_with_the_remedy(tmp_path: P
         csv.field_size_limit(before)
 
 
-def test_prepare_reports_what_it_dropped(tmp_path: Path) -> None:
-    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
-    taxonomy = read_taxonomy(tmp_path / "taxonomy.toml")
+def test_prepare_reports_what_it_dropped(taxonomy: Taxonomy, tmp_path: Path) -> None:
     words = ["apple", "river", "stone", "cloud", "tiger", "paper", "lamp", "violin", "desert", "copper"]
     raw = [Example(f"{a} {b} {c} is gone", ("refund",)) for a in words for b in words for c in words[:2] if a != b]
     raw += [Example(raw[0].text + "!", ("defect",)), Example("  <br> "), Example("no label at all here", ("other",))]
@@ -309,9 +307,7 @@ def test_prepare_reports_what_it_dropped(tmp_path: Path) -> None:
     assert f"kept refund, not defect: '{raw[0].text}'" in report.sentences()
 
 
-def test_prepare_leaves_out_and_counts_what_nobody_labelled(tmp_path: Path) -> None:
-    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
-    taxonomy = read_taxonomy(tmp_path / "taxonomy.toml")
+def test_prepare_leaves_out_and_counts_what_nobody_labelled(taxonomy: Taxonomy) -> None:
     without = [
         Example("apple", unlabelled=MISSING),
         Example("river", unlabelled=MISSING),
@@ -325,7 +321,6 @@ def test_prepare_leaves_out_and_counts_what_nobody_labelled(tmp_path: Path) -> N
         prepare(without, taxonomy, (0, 0), seed=5)
 
 
-def test_an_unknown_label_is_named(tmp_path: Path) -> None:
-    (tmp_path / "taxonomy.toml").write_text(TAXONOMY, encoding="utf-8")
+def test_an_unknown_label_is_named(taxonomy: Taxonomy) -> None:
     with pytest.raises(TrainerError, match="'refnud'"):
-        prepare([Example("x", ("refnud",))], read_taxonomy(tmp_path / "taxonomy.toml"), (0.1, 0.1), 1)
+        prepare([Example("x", ("refnud",))], taxonomy, (0.1, 0.1), 1)

@@ -117,7 +117,7 @@ def test_other_families_train_and_export_with_parity(tmp_path: Path, family: str
     base = save_decoder(tmp_path / "base") if family == "gpt2" else save_encoder(tmp_path / "base", family)
     config = write_config(tmp_path, base, epochs=1.0)
     train(config, tmp_path / "model")
-    assert export(config, tmp_path / "model", tmp_path / "tickets").difference <= 1e-3
+    assert export(config, tmp_path / "model", tmp_path / "tickets") <= 1e-3
     model = open_model(tmp_path / "tickets")
     texts = [e.text for e in corpus(40)]
     together = model.logits(texts)
