@@ -2,8 +2,10 @@
 
 import logging
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -96,8 +98,10 @@ def client_credentials(files: CertificateFiles) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(files.bytes_of(files.ca), files.bytes_of(files.key), files.bytes_of(files.cert))
 
 
-def client_channel(target: str, files: CertificateFiles | None) -> grpc.Channel:
+def client_channel(
+    target: str, files: CertificateFiles | None, options: Sequence[tuple[str, Any]] = ()
+) -> grpc.Channel:
     """The way to a server, over TLS where there are `files`; raises OSError where one is missing."""
     if files is None:
-        return grpc.insecure_channel(target)
-    return grpc.secure_channel(target, client_credentials(files))
+        return grpc.insecure_channel(target, options)
+    return grpc.secure_channel(target, client_credentials(files), options)

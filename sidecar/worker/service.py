@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
@@ -16,7 +16,7 @@ from sidecar import limits
 from sidecar.errors import ConfigError, DeadlineError, InternalError, MotiveError, fault_of_status
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb import motive_pb2_grpc as pb_grpc
-from sidecar.tls import CertificateFiles, client_credentials
+from sidecar.tls import CertificateFiles, client_channel
 from sidecar.worker.settings import WorkerSettings
 
 SLICE_S = 0.2
@@ -24,6 +24,17 @@ SLICE_S = 0.2
 
 REFUSED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED)
 """What a call ends with where the other side does not take our certificate, or we not its own."""
+
+_CHANNEL: Final = [
+    ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 20_000),
+    # A worker has a channel of its own, whatever else this process has open.
+    ("grpc.use_local_subchannel_pool", 1),
+]
 
 log = logging.getLogger("sidecar.worker")
 
@@ -58,7 +69,7 @@ class Service:
 
     def _connect(self) -> None:
         stamp = self._files.stamp() if self._files else ()
-        self._channel = _channel(self._target, self._files)
+        self._channel = client_channel(self._target, self._files, _CHANNEL)
         self._stub = pb_grpc.MotiveStub(self._channel)  # type: ignore[no-untyped-call]
         self._stamp = stamp
 
@@ -154,22 +165,6 @@ class Service:
 def model_version(model: pb.ModelVersion) -> str:
     """`name@version/digest8`, as it stands on every annotated row."""
     return f"{model.name}@{model.version}/{model.digest.hex()[:8]}"
-
-
-def _channel(target: str, files: CertificateFiles | None) -> grpc.Channel:
-    options = [
-        ("grpc.max_receive_message_length", limits.MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", limits.MAX_MESSAGE_BYTES),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.keepalive_time_ms", 20_000),
-        # A worker has a channel of its own, whatever else this process has open.
-        ("grpc.use_local_subchannel_pool", 1),
-    ]
-    if files is None:
-        return grpc.insecure_channel(target, options)
-    return grpc.secure_channel(target, client_credentials(files), options)
 
 
 def _read(path: str) -> bytes:
