@@ -1,4 +1,4 @@
-"""What happens to the worker, its database and its sidecar (F28 to F32, F34 to F41): nothing is lost, stuck or stale."""
+"""The worker, its database and its sidecar under faults (F28 to F32, F34 to F41): nothing lost, stuck or stale."""
 
 import contextlib
 import datetime
