@@ -10,6 +10,7 @@ reads. Which backend runs it is the operator's choice:
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 from string import Template
@@ -69,6 +70,12 @@ def write_triton_model(repository: Repository, triton_directory: Path, backend: 
     if not publish(home, fill) and _config_of(home) != config:
         publish(home, fill, anew=True)
     return home
+
+
+def backend_of(home: Path) -> str:
+    """The backend that the model at `home` was written for, as Triton calls it; empty where there is none."""
+    found = re.search(r'^backend: "(\w+)"', _config_of(home), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _config_of(home: Path) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 from sidecar.errors import ConfigError
 from sidecar.releases import TRITON, is_releases, release_name, resolve
 from sidecar.repository import RepositoryError, TaxonomyError, open_repository
-from sidecar.triton_repository import write_triton_model
+from sidecar.triton_repository import backend_of, write_triton_model
 
 WHEEL: Final = "nvidia-pytriton==0.7.0"
 ON_DISK_MIB: Final = 150
@@ -145,6 +145,11 @@ def model_directory(path: Path) -> Iterator[tuple[Path, str]]:
         raise ConfigError(str(error)) from None
     if is_releases(path):
         name = release_name(repository)
+        if backend_of(path / TRITON / name) not in ("", "python"):
+            raise ConfigError(
+                f"the release in {path / TRITON / name} is written for another Triton, which may be serving it",
+                f"Give the model alone, of which a copy is served: motive triton {resolve(path)}.",
+            )
         write_triton_model(repository, path / TRITON, "python", name)
         yield path / TRITON, name
         return

@@ -11,6 +11,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from sidecar import triton_server
 from sidecar.errors import ConfigError
+from sidecar.release import release
 from tests.fixtures.sidecar_process import ROOT, RunSidecar, free_port
 from tests.fixtures.waiting import wait_until
 
@@ -58,6 +59,19 @@ def test_its_files_lie_in_the_users_cache_and_are_fetched_once() -> None:
 def test_what_is_no_model_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no model repository"), triton_server.model_directory(tmp_path):
         pass
+
+
+def test_a_release_of_productions_triton_is_left_as_it_is(tiny_repository: Path, tmp_path: Path) -> None:
+    release(tiny_repository, tmp_path, backend="cpu", say=lambda _: None)
+    (config,) = tmp_path.glob("triton/*/config.pbtxt")
+    before = config.read_text()
+    with pytest.raises(ConfigError, match="another Triton") as refusal, triton_server.model_directory(tmp_path):
+        pass
+    assert config.read_text() == before
+    advised = Path(refusal.value.hint.rpartition(" ")[2].rstrip("."))
+    with triton_server.model_directory(advised) as (models, name):
+        assert not models.is_relative_to(tmp_path)
+        assert (models / name / "1" / "model.py").is_file()
 
 
 def test_without_a_package_index_it_says_so_and_leaves_nothing(
