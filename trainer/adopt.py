@@ -1,7 +1,7 @@
 """`motive-train import`: somebody's own ONNX classifier, its tokenizer and its labels become a model repository.
 
 The model may come from any framework (TensorFlow through tf2onnx, PyTorch, scikit-learn): what counts is that it takes
-token ids and an attention mask, perhaps token types, and gives one row of logits per text.
+token ids and an attention mask, perhaps token types, and gives one row of logits, or of probabilities, per text.
 """
 
 import tempfile
@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sidecar.repository import Calibration, Taxonomy, Tokens, read_taxonomy
 from trainer.calibrate import fit_calibration
 from trainer.destination import check_for_repository
 from trainer.errors import TrainerError
-from trainer.foreign_onnx import load, wrapped
+from trainer.foreign_onnx import alone, check_width, headed, load, plain
 from trainer.predict import Infer, onnx_infer, predict, token_ids
+from trainer.progress import say
 from trainer.repository import Contents, write_repository
 from trainer.texts import Example, check_labels, without_label
 from trainer.train import targets
@@ -34,18 +36,28 @@ def adopt(
 ) -> None:  # fmt: skip
     """Writes the repository `to`; with `labelled` texts it is calibrated on them, else logits go through the logistic.
 
+    A model whose outputs all lie from 0 to 1 gives probabilities, which become logits; standard error says so.
+
     Raises TrainerError, and writes nothing, where the model's inputs or outputs do not fit, where it cannot answer, not
     even a text of `window` tokens, where a text's answer depends on what it is padded to, or where something other than
     a model repository lies at `to`.
     """
     check_for_repository(to)
     taxonomy = read_taxonomy(taxonomy_path)
-    model = wrapped(load(onnx_path), len(taxonomy.codes))
+    labels = len(taxonomy.codes)
+    given = plain(load(onnx_path))
     tokenizer = _tokenizer(tokenizer_path)
     with tempfile.TemporaryDirectory() as folder:
+        onnx.save(given, f"{folder}/given.onnx")
+        infer = _engine(f"{folder}/given.onnx", onnx_path)
+        said = _probe(infer, token_ids(tokenizer, PROBES, min(window, SHORT), prefix), pad_id, onnx_path)
+        check_width(said.shape[1], labels)
+        kinds = alone(said, labels)
+        if kinds is not None:
+            say(f"{onnx_path} gives numbers from 0 to 1: they are taken as probabilities, and made logits")
+        model = headed(given, said.shape[1], labels, kinds)
         onnx.save(model, f"{folder}/model.onnx")
         infer = _engine(f"{folder}/model.onnx", onnx_path)
-        _probe(infer, token_ids(tokenizer, PROBES, min(window, SHORT), prefix), pad_id, onnx_path)
         _probe_length(infer, token_ids(tokenizer, [" ".join(PROBES) * window], window, prefix), pad_id, onnx_path)
         calibration = Calibration.plain(taxonomy.codes, primary=True)
         if labelled:
@@ -83,21 +95,24 @@ def _engine(path: str, given: Path) -> Infer:
         raise TrainerError(f"ONNX Runtime cannot open {given}: {_first_line(error)}") from None
 
 
-def _probe(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> None:
-    """Raises TrainerError where the model fails, gives no numbers, or reads the padding."""
+def _probe(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> NDArray[np.float32]:
+    """The outputs [texts, outputs]; raises TrainerError where the model fails, gives no numbers or reads the padding."""
     try:
         together = predict(infer, rows, pad_id)
-        alone = np.concatenate([predict(infer, [row], pad_id) for row in rows])
+        single = np.concatenate([predict(infer, [row], pad_id) for row in rows])
     except Exception as error:  # ONNX Runtime's classes share no base but Exception
         raise TrainerError(
             f"{given} cannot answer: {_first_line(error)}; does the tokenizer belong to the model?"
         ) from None
+    if together.ndim != 2:
+        raise TrainerError(f"{given} gives {together.ndim - 1} dimensions a text; it should give one row of numbers")
     if not np.isfinite(together).all():
         raise TrainerError(f"{given} gives logits that are no numbers; export it again")
-    if np.abs(together - alone).max() > TOLERANCE:
+    if np.abs(together - single).max() > TOLERANCE:
         raise TrainerError(
             f"{given} answers a padded text otherwise; export it with its attention mask, or give --pad-id"
         )
+    return together
 
 
 def _probe_length(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> None:

@@ -185,7 +185,11 @@ def _models(added: Parsers) -> None:
     p.add_argument("--to", type=Path, required=True)
 
     p = _command(added, "import", commands.adopt, "make a repository of an ONNX model, its tokenizer and its labels")
-    p.add_argument("onnx", type=Path)
+    p.add_argument(
+        "onnx",
+        type=Path,
+        help="gives logits, or probabilities from a sigmoid or softmax: one a label, one more for abstention, or both",
+    )
     p.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     p.add_argument("--taxonomy", type=Path, required=True)
     p.add_argument("--to", type=Path, required=True)

@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, compose, helper, shape_inference
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
 
 from trainer.errors import TrainerError
 
 IDS = ("input_ids", "input_word_ids", "ids", "input")
 MASK = ("attention_mask", "input_mask", "mask")
 TYPES = ("token_type_ids", "segment_ids", "input_type_ids")
+LEAST = 1e-7
+"""Probabilities are kept so far from 0 and 1, so that their logits stay finite."""
 
 
 def load(path: Path) -> ModelProto:
@@ -26,12 +30,11 @@ def load(path: Path) -> ModelProto:
         ) from None
 
 
-def wrapped(model: ModelProto, labels: int) -> ModelProto:
-    """The model as int64 input_ids, attention_mask [batch, tokens] -> float32 `logits` [batch, 2 * labels + 1].
+def plain(model: ModelProto) -> ModelProto:
+    """The model as int64 input_ids, attention_mask [batch, tokens] -> float32 `logits` [batch, outputs].
 
-    Inputs of other names and of 32 bits are renamed and cast; token types, where asked for, become zeros. A model with
-    one number a label (sigmoids) or one more (a softmax, abstention last) gets both heads of those numbers.
-    Raises TrainerError where inputs or outputs do not fit.
+    The outputs are the model's own, whatever they mean. Inputs of other names and of 32 bits are renamed and cast; token types, where asked for, become zeros.
+    Raises TrainerError where the inputs do not fit.
     """
     found = _inputs(model)
     ids, mask, types = (_called(names, found) for names in (IDS, MASK, TYPES))
@@ -40,7 +43,6 @@ def wrapped(model: ModelProto, labels: int) -> ModelProto:
     fixed = [str(d.dim_value) for d in found[ids].type.tensor_type.shape.dim if d.dim_value]
     if fixed:
         raise TrainerError(f"the model takes {' x '.join(fixed)} tokens and no others; export it with dynamic axes")
-    width = _width(model)
     core = compose.add_prefix(model, "core/")
     graph = core.graph
     front = []
@@ -50,26 +52,80 @@ def wrapped(model: ModelProto, labels: int) -> ModelProto:
             front.append(helper.make_node("Cast", [ours], [f"core/{theirs}"], to=kind))
     if types is not None:
         front.insert(0, helper.make_node("Sub", ["input_ids", "input_ids"], ["motive/zeros"]))
-    back = [helper.make_node("Cast", [graph.output[0].name], ["motive/given"], to=TensorProto.FLOAT)]
-    nodes = [*front, *graph.node, *back, *_heads(core, width, labels)]
+    back = helper.make_node("Cast", [graph.output[0].name], ["logits"], to=TensorProto.FLOAT)
+    nodes = [*front, *graph.node, back]
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(nodes)
     for name in ("input_ids", "attention_mask"):
         graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]))
+    graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "outputs"]))
+    onnx.checker.check_model(core)
+    return core
+
+
+def check_width(width: int, labels: int) -> None:
+    """Raises TrainerError where so many outputs cannot be those of a model with `labels` labels."""
+    if width not in (labels, labels + 1, 2 * labels + 1):
+        raise TrainerError(
+            f"the model gives {width} numbers a text and the taxonomy has {labels} labels; "
+            f"it should give {labels}, {labels + 1} (abstention last) or {2 * labels + 1}"
+        )
+
+
+def alone(outputs: NDArray[np.float32], labels: int) -> NDArray[np.float32] | None:
+    """What kind of probability each column of `outputs` [texts, width] is; None where they are logits.
+
+    1 marks one that stands alone, as a sigmoid gives it, 0 one of a softmax, abstention last, whose rows sum to 1.
+    Trained logits of several texts do not all lie between 0 and 1.
+    """
+    if outputs.min() < 0 or outputs.max() > 1:
+        return None
+    kinds = np.ones(outputs.shape[1], np.float32)
+    if outputs.shape[1] > labels and np.allclose(outputs[:, -labels - 1 :].sum(axis=1), 1, atol=1e-3):
+        kinds[-labels - 1 :] = 0
+    return kinds
+
+
+def headed(model: ModelProto, width: int, labels: int, kinds: NDArray[np.float32] | None) -> ModelProto:
+    """What `plain` gave, with `logits` as a repository has them: float32 [batch, 2 * labels + 1].
+
+    A model with one number a label (sigmoids) or one more (a softmax, abstention last) gets both heads of those
+    numbers. Probabilities, of the `kinds` that `alone` tells, become logits first.
+    """
+    core = ModelProto()
+    core.CopyFrom(model)
+    graph = core.graph
+    graph.node[-1].output[0] = "motive/said"
+    graph.node.extend([*_logits(core, kinds), *_heads(core, width, labels)])
+    del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2 * labels + 1]))
     onnx.checker.check_model(core)
     return core
+
+
+def _logits(core: ModelProto, kinds: NDArray[np.float32] | None) -> list[NodeProto]:
+    """Nodes from `motive/said` to `motive/given`: log p - kind * log(1 - p), the inverse of sigmoid or softmax."""
+    if kinds is None:
+        return [helper.make_node("Identity", ["motive/said"], ["motive/given"])]
+    constants = {"least": np.float32(LEAST), "most": np.float32(1 - LEAST), "whole": np.float32(1), "kinds": kinds}
+    for name, value in constants.items():
+        core.graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"motive/{name}"))
+    steps = (
+        ("Max", "said", "least", "over"),
+        ("Min", "over", "most", "p"),
+        ("Sub", "whole", "p", "rest"),
+        ("Mul", "log_rest", "kinds", "odds"),
+        ("Sub", "log_p", "odds", "given"),
+    )
+    nodes = [helper.make_node(kind, [f"motive/{a}", f"motive/{b}"], [f"motive/{to}"]) for kind, a, b, to in steps]
+    logs = [helper.make_node("Log", [f"motive/{name}"], [f"motive/log_{name}"]) for name in ("p", "rest")]
+    return [*nodes[:3], *logs, *nodes[3:]]
 
 
 def _heads(core: ModelProto, width: int, labels: int) -> list[NodeProto]:
     """Nodes from `motive/given` to `logits`."""
     if width == 2 * labels + 1:
         return [helper.make_node("Identity", ["motive/given"], ["logits"])]
-    if width not in (labels, labels + 1):
-        raise TrainerError(
-            f"the model gives {width or 'an unstated number of'} numbers a text and the taxonomy has {labels} labels; "
-            f"it should give {labels}, {labels + 1} (abstention last) or {2 * labels + 1}"
-        )
     for name, value in (("from", 0), ("one", 1), ("labels", labels), ("end", width), ("axis", 1)):
         core.graph.initializer.append(helper.make_tensor(f"motive/{name}", TensorProto.INT64, [1], [value]))
 
@@ -86,8 +142,8 @@ def _heads(core: ModelProto, width: int, labels: int) -> list[NodeProto]:
     return [
         cut("from", "labels", "named"),
         cut("labels", "end", "abstention"),
-        helper.make_node("Sub", ["motive/named", "motive/abstention"], ["motive/over"]),
-        helper.make_node("Concat", ["motive/over", "motive/given"], ["logits"], axis=1),
+        helper.make_node("Sub", ["motive/named", "motive/abstention"], ["motive/ahead"]),
+        helper.make_node("Concat", ["motive/ahead", "motive/given"], ["logits"], axis=1),
     ]
 
 
@@ -99,12 +155,3 @@ def _inputs(model: ModelProto) -> dict[str, Any]:
 def _called(names: tuple[str, ...], found: Mapping[str, Any]) -> str | None:
     """The input that bears one of `names`, or NAME:0 as TensorFlow writes it."""
     return next((n for name in names for n in (name, f"{name}:0") if n in found), None)
-
-
-def _width(model: ModelProto) -> int:
-    """How many numbers the first output has for a text; 0 where the model does not say."""
-    for candidate in (model, shape_inference.infer_shapes(model)):
-        dims = candidate.graph.output[0].type.tensor_type.shape.dim
-        if len(dims) == 2 and dims[1].dim_value:
-            return int(dims[1].dim_value)
-    return 0

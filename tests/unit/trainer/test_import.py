@@ -42,8 +42,12 @@ def write_model(
     tokens: str | int = "tokens",
     masked: bool = True,
     factor: float = 1.0,
+    ending: str = "",
 ) -> Path:
-    """A bag of words whose file looks as another framework wrote it; without `masked` it reads the padding too."""
+    """A bag of words whose file looks as another framework wrote it; without `masked` it reads the padding too.
+
+    `ending` is the operation on its logits, or "both" for sigmoids of the labels beside a softmax.
+    """
     ids, mask, *types = names
     bias = np.full(width, -2.0, np.float32)
     bias[-1] = 2.0 if width in (4, 7) else -2.0  # abstention's column, where there is one
@@ -67,6 +71,18 @@ def write_model(
             helper.make_node("Sub", ["scores", "typed"], ["answer"]),
         ]
     constants = {"table": weights, "bias": bias, "last": np.array([-1]), "one": np.array([1])}
+    if ending:
+        nodes[-1].output[0] = "before"
+        constants["parts"] = np.array([width // 2, width - width // 2])
+        if ending == "both":
+            nodes += [
+                helper.make_node("Split", ["before", "parts"], ["many", "single"], axis=1),
+                helper.make_node("Sigmoid", ["many"], ["sigmoids"]),
+                helper.make_node("Softmax", ["single"], ["softmax"], axis=1),
+                helper.make_node("Concat", ["sigmoids", "softmax"], ["answer"], axis=1),
+            ]
+        else:
+            nodes.append(helper.make_node(ending, ["before"], ["answer"]))
     graph = helper.make_graph(
         nodes,
         "foreign",
@@ -102,6 +118,28 @@ def test_models_of_every_kind_of_output_are_served(folder: Path, width: int) -> 
     assert bring(folder, write_model(folder / "m.onnx", width)) == 0
     assert primaries(folder) == ANSWERS
     assert open_repository(folder / "tickets").manifest.primary_head
+
+
+@pytest.mark.parametrize(
+    ("width", "ending"), [(3, "Sigmoid"), (4, "Softmax"), (4, "Sigmoid"), (7, "both"), (7, "Sigmoid")]
+)
+def test_a_model_that_gives_probabilities_answers_as_one_that_gives_their_logits(
+    folder: Path, width: int, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bring(folder, write_model(folder / "m.onnx", width)) == 0
+    assert "taken as probabilities" not in capsys.readouterr().err
+    wanted = open_model(folder / "tickets").answers(TEXTS)
+    assert bring(folder, write_model(folder / "m.onnx", width, ending=ending)) == 0
+    assert "m.onnx gives numbers from 0 to 1: they are taken as probabilities" in capsys.readouterr().err
+    for found, one in zip(open_model(folder / "tickets").answers(TEXTS), wanted, strict=True):
+        assert [code for code, _ in found.motives] == [code for code, _ in one.motives]
+        assert [p for _, p in found.motives] == pytest.approx([p for _, p in one.motives], abs=1e-4)
+        assert found.confidence == pytest.approx(one.confidence, abs=1e-4)
+
+
+def test_a_softmax_without_abstention_names_what_has_more_than_the_half(folder: Path) -> None:
+    assert bring(folder, write_model(folder / "m.onnx", 3, ending="Softmax")) == 0
+    assert primaries(folder) == ANSWERS
 
 
 def test_a_model_as_tf2onnx_writes_it_is_served_by_the_sidecar(folder: Path, run_sidecar: RunSidecar) -> None:
