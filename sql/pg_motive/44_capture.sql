@@ -33,7 +33,9 @@ revoke all on function motive.capture_statements(motive.shape, text, text, text,
 -- Runs as the extension's owner, on a table and perhaps on a trigger that its owner has changed since. So it looks at
 -- the columns' types first. As they were: the quick way, where only casts and operators of pg_catalog apply. Changed: by
 -- output functions, which nobody but a superuser can write. No text any more, or a column renamed or dropped: nothing
--- is enqueued, the user's statement does not fail, and motive.status says what stands in the way.
+-- is enqueued, the user's statement does not fail, and motive.status says what stands in the way. A session plans these
+-- statements once, for the first statement's number of rows: without nested loops, old and new rows of a later and
+-- larger one are not compared each with each.
 -- API: private
 create function motive.generate_capture(s motive.shape) returns void
     language plpgsql volatile parallel unsafe
@@ -60,7 +62,7 @@ end$body$,
         motive.capture_statements(s, 'keys', s.key_by_output, format('jsonb_agg(%s)', s.key_by_output), 'jsonb_agg', s.same_row_by_output, 'format(''%%s'', %s)'));
 begin
     execute format('create or replace function motive.capture_%s() returns trigger language plpgsql volatile parallel unsafe '
-        'security definer set search_path to pg_catalog, pg_temp%s as %L', s.id, s.settings, body);
+        'security definer set search_path to pg_catalog, pg_temp set enable_nestloop to off%s as %L', s.id, s.settings, body);
     execute format('comment on function motive.capture_%s() is %L', s.id, 'Enqueues what a statement on ' || s.relation || ' wrote');
     execute format('revoke all on function motive.capture_%s() from public', s.id);
     execute format('grant execute on function motive.capture_%s() to %s', s.id, s.owner::regrole);

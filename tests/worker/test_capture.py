@@ -141,6 +141,29 @@ def test_annotating_a_row_does_not_enqueue_it_again(annotation: Annotation) -> N
     assert annotation.labels() == {1: "performance"}
 
 
+@pytest.mark.parametrize("key", ["integer", "text", "citext"])
+def test_an_update_of_one_row_leaves_no_plan_that_a_large_one_suffers_from(
+    annotation: Annotation, connect: Connect, key: str
+) -> None:
+    """P3: a session plans once; old and new rows must not be compared each with each, whatever the key's type is."""
+    annotation.execute("create extension if not exists citext")
+    annotation.table(f"id {key} primary key, body text")
+    annotation.execute("insert into texts select i, %s from generate_series(1, 20) as i", GIFT)
+    plans: list[str] = []
+    session = connect()
+    session.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+    session.execute(
+        "load 'auto_explain'; set auto_explain.log_min_duration to 0; set client_min_messages to log; "
+        "set auto_explain.log_nested_statements to on"
+    )
+    session.execute("update texts set body = body where id = '1'")
+    joins = [plan for plan in plans if "join motive_old" in plan.partition("Query Text")[2]]
+    assert joins
+    assert not [plan for plan in joins if "Nested Loop" in plan]
+    annotation.drain()
+    annotation.execute("drop table texts; drop extension citext")
+
+
 @pytest.mark.parametrize("mode", ["queued", "inline"])
 def test_an_insert_brings_only_labels_of_its_own_text(annotation: Annotation, mode: str) -> None:
     """F44: a clone of another text, or with a part missing, starts without them; a true copy, or a restored row, keeps
