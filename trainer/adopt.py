@@ -96,7 +96,7 @@ def _engine(path: str, given: Path) -> Infer:
 
 
 def _probe(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> NDArray[np.float32]:
-    """The outputs [texts, outputs]; raises TrainerError where the model fails, gives no numbers or reads the padding."""
+    """The outputs [texts, outputs]; raises TrainerError where the model fails, gives no number or reads the padding."""
     try:
         together = predict(infer, rows, pad_id)
         single = np.concatenate([predict(infer, [row], pad_id) for row in rows])

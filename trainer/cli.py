@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from trainer import commands
-from trainer.commands import BUILD
+from trainer.commands import BUILD, CONFIG, SHIPPED
 from trainer.errors import TrainerError
 
 Parsers = Any
 HERE = Path(__file__).parent
-CONFIG = HERE / "released.toml"
 TEACHER = HERE / "teacher.toml"
 TAXONOMY = HERE / "taxonomy.toml"
 
@@ -34,7 +33,11 @@ def _command(added: Parsers, name: str, run: Any, text: str) -> argparse.Argumen
 
 def _columns(command: argparse.ArgumentParser) -> None:
     command.add_argument("--text-column", default="", help="the field of the texts, where it is not called text")
-    command.add_argument("--label-column", default="", help="the field of the labels, where it is not called motives")
+    command.add_argument(
+        "--label-column",
+        default="",
+        help="the field of the labels, where it is not called motives; which of several controls or questions",
+    )
 
 
 def _share(text: str) -> float:
@@ -94,22 +97,23 @@ def _texts(added: Parsers) -> None:
     p.add_argument("--text-column", default="")
 
     p = _command(added, "card", commands.card, "write the data card of a corpus: counts, labels, variety, agreement")
-    p.add_argument("files", nargs="*", type=Path, help="JSON Lines; the corpus's own by default")
+    p.add_argument("files", nargs="*", type=Path, help="JSON Lines, instead of a folder; they need --to")
     p.add_argument(
-        "--corpus", type=Path, default=HERE / "corpus", help="its folder: FOREWORD.md, *.jsonl, review/*.jsonl"
+        "--corpus", type=Path, default=HERE / "corpus", help="folder of FOREWORD.md, *.jsonl and review/*.jsonl"
     )
     p.add_argument("--taxonomy", type=Path, default=TAXONOMY)
-    p.add_argument("--to", type=Path, help="README.md of the folder by default")
+    p.add_argument("--to", type=Path, help="the card; README.md of the folder by default")
 
 
 def _training(added: Parsers) -> None:
-    for name, run, text in (
-        ("train", commands.train, "fine-tune a pre-trained backbone on a corpus"),
-        ("release", commands.release, "train, calibrate and export in one go"),
+    shipped = f"folder of the model; by default {SHIPPED}, with the project's own config alone"
+    for name, run, text, place in (
+        ("train", commands.train, "fine-tune a pre-trained backbone on a corpus", {"default": BUILD}),
+        ("release", commands.release, "train, calibrate and export in one go", {"help": shipped}),
     ):
         p = _command(added, name, run, text)
         p.add_argument("--config", type=Path, default=CONFIG)
-        p.add_argument("--to", type=Path, default=BUILD if name == "train" else Path("sidecar/model/motive"))
+        p.add_argument("--to", type=Path, **place)
         p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
         p.add_argument("--offline", action="store_true", help="ask no model hub")
 

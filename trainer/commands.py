@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from trainer.learn import Targets
     from trainer.texts import Example
 
+CONFIG = Path(__file__).resolve().with_name("released.toml")
 BUILD = Path("build/model")
+SHIPPED = Path("sidecar/model/motive")
+"""The released model, in a clone of the project."""
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -106,18 +109,24 @@ def export(args: argparse.Namespace) -> None:
 
 
 def release(args: argparse.Namespace) -> None:
-    """Trains, calibrates and exports; what would stop the last steps is said before the first."""
+    """Trains, calibrates and exports; what would stop the last steps is said before the first.
+
+    Only the project's own config takes the place of the shipped model without being told.
+    """
     from sidecar.repository import read_taxonomy
     from trainer.calibrate import check_enough
     from trainer.config import read_config
     from trainer.destination import check_for_repository
     from trainer.train import corpus_split
 
-    check_for_repository(args.to)
+    to = args.to or (SHIPPED if args.config.resolve() == CONFIG else None)
+    if to is None:
+        raise TrainerError(f"name the folder of the new model with --to: {SHIPPED} is that of the released one")
+    check_for_repository(to)
     config = read_config(args.config)
     check_enough(len(corpus_split(config, read_taxonomy(config.taxonomy_path)).calibration))
     train(argparse.Namespace(config=args.config, to=BUILD, resume=args.resume, offline=args.offline))
-    export(argparse.Namespace(config=args.config, model=BUILD, to=args.to))
+    export(argparse.Namespace(config=args.config, model=BUILD, to=to))
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -126,10 +135,12 @@ def evaluate(args: argparse.Namespace) -> None:
     from trainer.evaluate import evaluate as evaluated
     from trainer.evidence import check_evidence
     from trainer.language import detect_language
-    from trainer.measure import Fitted, fine_tuning_curve, fit_baselines
+    from trainer.measure import Fitted, check_same_labels, fine_tuning_curve, fit_baselines
     from trainer.presentation import sentences, write_report
 
     model = open_model(args.model)
+    if args.baselines or args.curve:
+        check_same_labels(args.config, model.repository.taxonomy)
     given = _labelled(args.file, args, model.repository.taxonomy)
     examples = [replace(e, lang=e.lang or detect_language(e.text)) for e in given]
     fitted = Fitted()
@@ -246,18 +257,22 @@ def trade_off(args: argparse.Namespace) -> None:
 
 
 def card(args: argparse.Namespace) -> None:
-    """Writes the data card of a corpus."""
+    """Writes the data card of a corpus: a folder with its foreword and readings, or files alone."""
     from sidecar.repository import read_taxonomy
     from trainer.agreement import read_readings
     from trainer.data_card import data_card
     from trainer.texts import read_examples
 
+    if args.files and not args.to:
+        raise TrainerError("name the card of these files with --to")
     files = sorted(args.files) or sorted(args.corpus.glob("*.jsonl"))
     if not files:
         raise TrainerError(f"{args.corpus} holds no .jsonl file; name the corpus's files")
-    readings = [r for path in sorted(args.corpus.glob("review/*.jsonl")) for r in read_readings(path)]
+    of_folder = [] if args.files else sorted(args.corpus.glob("review/*.jsonl"))
+    readings = [r for path in of_folder for r in read_readings(path)]
     foreword = args.corpus / "FOREWORD.md"
-    said = foreword.read_text(encoding="utf-8") if foreword.is_file() else "# The corpus\n"
+    own = not args.files and foreword.is_file()
+    said = foreword.read_text(encoding="utf-8") if own else "# The corpus\n"
     text = data_card({path.name: read_examples(path) for path in files}, read_taxonomy(args.taxonomy), readings, said)
     to = args.to or args.corpus / "README.md"
     to.write_text(text, encoding="utf-8")

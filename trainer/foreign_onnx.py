@@ -33,7 +33,8 @@ def load(path: Path) -> ModelProto:
 def plain(model: ModelProto) -> ModelProto:
     """The model as int64 input_ids, attention_mask [batch, tokens] -> float32 `logits` [batch, outputs].
 
-    The outputs are the model's own, whatever they mean. Inputs of other names and of 32 bits are renamed and cast; token types, where asked for, become zeros.
+    The outputs are the model's own, whatever they mean. Inputs of other names and of 32 bits are renamed and cast;
+    token types, where asked for, become zeros.
     Raises TrainerError where the inputs do not fit.
     """
     found = _inputs(model)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sidecar.repository import Answer, read_taxonomy
+from sidecar.repository import Answer, Taxonomy, read_taxonomy
 from trainer.baselines import Baseline, encoder, keyword_rules, tfidf, zero_shot
 from trainer.bases import load_base
 from trainer.calibrate import check_enough
@@ -43,6 +43,16 @@ class Fitted:
     """The reason, by the name of a baseline or "learning curve"."""
     curve: Curve | None = None
     """Of the untrained encoder with regressions."""
+
+
+def check_same_labels(config_path: Path, taxonomy: Taxonomy) -> None:
+    """Raises TrainerError where what is fitted by the config would name other labels than a model of `taxonomy`."""
+    theirs = read_taxonomy(read_config(config_path).taxonomy_path)
+    if (theirs.codes, theirs.abstention.code) != (taxonomy.codes, taxonomy.abstention.code):
+        raise TrainerError(
+            f'{config_path} is of the taxonomy "{theirs.name}" and the model names the labels of "{taxonomy.name}"; '
+            "give the model's own config with --config"
+        )
 
 
 def fit_baselines(config_path: Path, examples: Sequence[Example], *, offline: bool = False) -> Fitted:

@@ -99,9 +99,11 @@ def read_examples(path: Path) -> list[Example]:
     Raises TrainerError with the line where one holds no text or no label.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # a text may hold other line separators
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a text may hold other line separators
     except FileNotFoundError:
         raise TrainerError(f"{path} does not exist; give a file of labelled texts") from None
+    except UnicodeDecodeError:
+        raise TrainerError(f"{path} is not UTF-8; save it as UTF-8") from None
     return [_example(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 

@@ -164,6 +164,28 @@ def test_nothing_but_a_model_is_ever_replaced(
     assert mine.read_text() == "years of work"
 
 
+def test_only_the_projects_own_config_is_released_over_the_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: dict[str, Path] = {}
+    monkeypatch.setattr(commands, "train", lambda args: None)
+    monkeypatch.setattr(commands, "export", lambda args: called.update(to=args.to))
+    monkeypatch.chdir(tmp_path)
+    assert run("release", "--config", commands.CONFIG) == 0
+    assert called == {"to": commands.SHIPPED}
+
+
+def test_a_card_of_files_alone_bears_no_foreword_and_readings_of_the_projects_corpus(
+    prepared: Config, tmp_path: Path
+) -> None:
+    folder = prepared.path.parent
+    files = ("card", folder / "corpus.jsonl", "--taxonomy", folder / "taxonomy.toml")
+    assert run(*files, "--to", tmp_path / "card.md") == 0
+    written = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert written.startswith("# The corpus\n\n## ")
+    assert "## Agreement" not in written
+
+
 def test_a_release_says_before_training_that_too_few_texts_are_held_out(
     tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +207,8 @@ def test_a_release_says_before_training_that_too_few_texts_are_held_out(
         (("prepare", "--to", "out"), "no text was read"),
         (("prepare", "--dsn", "host=/nowhere", "--to", "out"), "the database gave no texts"),
         (("card", "--corpus", "none"), "holds no .jsonl file"),
+        (("card", "corpus.jsonl"), "name the card of these files with --to"),
+        (("release",), "name the folder of the new model with --to"),
     ],
 )
 def test_files_that_are_not_there_are_named(

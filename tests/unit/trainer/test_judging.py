@@ -107,6 +107,15 @@ def test_a_baseline_that_cannot_be_fitted_is_left_out(prepared: Config, monkeypa
     assert found.curve is not None
 
 
+@pytest.mark.parametrize("flag", ["--baselines", "--curve"])
+def test_a_config_of_another_taxonomy_than_the_models_is_refused_before_any_work(
+    exported: Path, held: Path, tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", exported, held, "--to", tmp_path / "out", flag) == 1
+    assert "released.toml is of the taxonomy" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_untrained_encoder_reads_texts_behind_the_prefix_of_its_family() -> None:
     assert untrained_prefix(Network(base="intfloat/multilingual-e5-small")) == "query: "
     assert untrained_prefix(Network(base="intfloat/e5-base-v2", prefix="passage: ")) == "passage: "

@@ -260,6 +260,73 @@ def test_texts_to_be_labelled_may_have_labels_of_another_kind(tmp_path: Path) ->
     assert [e.text for e in read_any(tmp_path / "x.jsonl", labels=False)] == ["a"]
 
 
+def studio_of_two(*votes: tuple[list[str], list[str]]) -> dict[str, object]:
+    """A Label Studio task whose annotators gave motives and, by another control, tones; and a rating each."""
+    annotations = [
+        {
+            "result": [
+                {"type": "choices", "from_name": "motive", "value": {"choices": motives}},
+                {"type": "choices", "from_name": "tone", "value": {"choices": tones}},
+                {"type": "rating", "from_name": "stars", "value": {"rating": 4}},
+            ]
+        }
+        for motives, tones in votes
+    ]
+    return {"data": {"text": "a"}, "annotations": annotations}
+
+
+def argilla_of_two(motives: list[str], tone: str) -> dict[str, object]:
+    """An Argilla record with one person's answers to two questions."""
+    good = {"status": "submitted", "user_id": "u"}
+    return {
+        "fields": {"text": "a"},
+        "responses": {"motive": [{**good, "value": motives}], "tone": [{**good, "value": tone}]},
+    }
+
+
+@pytest.mark.parametrize(
+    "row",
+    [studio_of_two((["refund", "defect"], ["angry"])), argilla_of_two(["refund", "defect"], "angry")],
+    ids=["label-studio", "argilla"],
+)
+def test_of_several_controls_the_one_that_is_named_holds_the_labels(tmp_path: Path, row: dict[str, object]) -> None:
+    (tmp_path / "x.json").write_text(json.dumps([row]))
+    assert read_any(tmp_path / "x.json", label_column="motive")[0].motives == ("refund", "defect")
+    assert read_any(tmp_path / "x.json", label_column="tone")[0].motives == ("angry",)
+    assert read_any(tmp_path / "x.json", labels=False)[0].unlabelled == MISSING
+    for column in ("", "mood"):
+        with pytest.raises(TrainerError, match="has answers to motive, tone; say with --label-column which"):
+            read_any(tmp_path / "x.json", label_column=column)
+
+
+def test_the_only_control_of_an_export_needs_no_name(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps([studio(["refund"])]))
+    assert read_any(tmp_path / "x.json", label_column="tags")[0].motives == ("refund",)
+
+
+@pytest.mark.parametrize(
+    "content", ["text,label\na,gift\nlate, broken,gift\n", "text,label\na,gift\nlate\nand broken,gift\n"]
+)
+def test_texts_that_fall_apart_for_want_of_quotes_are_refused_with_the_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(TrainerError, match=r"x\.csv, line 3: (more|fewer) cells than the header; quote texts"):
+        read_any(tmp_path / "x.csv")
+    (tmp_path / "y.csv").write_text('text,label\n"late, broken",gift\n\n"late\nand broken",\n')
+    assert [e.text for e in read_any(tmp_path / "y.csv")] == ["late, broken", "late\nand broken"]
+
+
+@pytest.mark.parametrize("read", [read_any, read_examples])
+def test_texts_in_another_encoding_are_refused_and_a_mark_at_the_start_is_none_of_them(
+    tmp_path: Path, read: Callable[[Path], list[Example]]
+) -> None:
+    line = '{"text": "很好看", "motives": ["gift"]}\n'
+    (tmp_path / "bom.jsonl").write_text(line, encoding="utf-8-sig")
+    assert read(tmp_path / "bom.jsonl") == [Example("很好看", ("gift",))]
+    (tmp_path / "gbk.jsonl").write_text(line, encoding="gbk")
+    with pytest.raises(TrainerError, match=r"gbk\.jsonl is not UTF-8; save it as UTF-8"):
+        read(tmp_path / "gbk.jsonl")
+
+
 def test_a_primary_and_others_become_motives(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": "a", "primary": "defect", "others": ["refund"]}\n')
     assert read_any(tmp_path / "x.jsonl")[0].motives == ("defect", "refund")
