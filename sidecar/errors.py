@@ -15,6 +15,8 @@ class MotiveError(Exception):
         self.message = message
         self.hint = hint
         self.position = position
+        self.request_id = ""
+        """Of the call that met it; empty where it was found before one was made."""
 
 
 class UnavailableError(MotiveError):

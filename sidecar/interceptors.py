@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,11 +10,10 @@ import grpc
 import grpc.aio
 
 from sidecar import limits, request_id
+from sidecar.call_log import CallLog
 from sidecar.errors import InputError, InternalError, MotiveError, fault_of_error
 from sidecar.metrics import Metrics
 from sidecar.traces import span
-
-log = logging.getLogger(__name__)
 
 Handler = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
 
@@ -28,6 +26,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._log = CallLog()
         self.calls_in_flight = 0
         self._idle = asyncio.Event()
 
@@ -56,7 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             started = time.monotonic()
             id_ = request_id.of_metadata(context.invocation_metadata())
             request_id.current.set(id_)
-            status = "OK"
+            status, cause = "OK", ""
             self.calls_in_flight += 1
             try:
                 _check_size(request)
@@ -64,7 +63,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     return await inner(request, context)
             except MotiveError as error:
                 status = fault_of_error(error).status
-                await context.abort(grpc.StatusCode[status], _message(error, id_), ((request_id.HEADER, id_),))
+                message = error.message
+                if isinstance(error, InternalError):
+                    cause, message = message, f"{message}; {_logged(id_)}"
+                await context.abort(grpc.StatusCode[status], message, ((request_id.HEADER, id_),))
             except asyncio.CancelledError:
                 status = "CANCELLED"
                 raise
@@ -73,16 +75,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 raise
             except Exception as error:
                 # The message may quote the text that was being read, so only the kind and the place are logged.
-                status = "INTERNAL"
-                log.error("request %s failed: %s at %s", id_, type(error).__name__, _place(error))
-                message = f"internal error; the sidecar's log has it under request id {id_}"
-                await context.abort(grpc.StatusCode.INTERNAL, message, ((request_id.HEADER, id_),))
+                status, cause = "INTERNAL", f"{type(error).__name__} at {_place(error)}"
+                await context.abort(
+                    grpc.StatusCode.INTERNAL, f"internal error; {_logged(id_)}", ((request_id.HEADER, id_),)
+                )
             finally:
                 self.calls_in_flight -= 1
                 if not self.calls_in_flight:
                     self._idle.set()
+                seconds = time.monotonic() - started
                 self._metrics.calls.labels(method, status).inc()
-                self._metrics.seconds.labels(method).observe(time.monotonic() - started)
+                self._metrics.seconds.labels(method).observe(seconds)
+                if status != "OK":
+                    self._log.failed(id_, method, status, seconds, cause)
 
         return call
 
@@ -98,11 +103,8 @@ def _check_size(request: Any) -> None:
         raise InputError(f"the request has {size} bytes; the limit is {limits.MAX_MESSAGE_BYTES}", "Send fewer texts.")
 
 
-def _message(error: MotiveError, id_: str) -> str:
-    if not isinstance(error, InternalError):
-        return error.message
-    log.error("request %s failed: %s", id_, error.message)
-    return f"{error.message}; the sidecar's log has it under request id {id_}"
+def _logged(id_: str) -> str:
+    return f"the sidecar's log has it under request id {id_}"
 
 
 def _place(error: BaseException) -> str:

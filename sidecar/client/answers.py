@@ -27,6 +27,7 @@ class Answer(NamedTuple):
     position: int | None = None
     sqlstate: str | None = None
     message: str | None = None
+    detail: str | None = None
     hint: str | None = None
 
 
@@ -37,6 +38,7 @@ def failed(error: MotiveError) -> Answer:
         position=error.position,
         sqlstate=fault.sqlstate,
         message=error.message,
+        detail=f"Request id {error.request_id}." if error.request_id else "Found before a request was made.",
         hint=error.hint or fault.hint,
     )
 

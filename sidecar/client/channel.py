@@ -1,11 +1,11 @@
 """One gRPC channel per process and target, and the wait that PostgreSQL can interrupt."""
 
 import os
-import re
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
 
@@ -51,7 +51,6 @@ _RETRIED = ("UNAVAILABLE", "CANCELLED", "UNAUTHENTICATED")
 # A connection that leads nowhere any more looks like a slow sidecar; a new one finds out.
 _BROKEN = (*_RETRIED, "DEADLINE_EXCEEDED")
 _SHOWN = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"}
-_REQUEST_ID = re.compile(r"\brequest id ([0-9a-zA-Z-]{4,64})\b")
 _MESSAGES = {
     "UNAVAILABLE": "the sidecar could not be reached",
     "UNAUTHENTICATED": "the sidecar refused the call: it asks for another certificate or token",
@@ -59,23 +58,36 @@ _MESSAGES = {
     "RESOURCE_EXHAUSTED": "the sidecar has as many texts as it admits",
     "INVALID_ARGUMENT": "the sidecar refused the text",
     "FAILED_PRECONDITION": "the sidecar is of another version or has another model",
+    "INTERNAL": "the sidecar failed (INTERNAL)",
 }
 
 
 class Call:
-    """A request on its way; `wait` gives its response, and a call that is not waited for must be cancelled."""
+    """A request on its way; `wait` gives its response, and a call that is not waited for must be cancelled.
+
+    As a context it is cancelled at the end, and a MotiveError that is met inside carries its request id.
+    """
 
     def __init__(self, address: Address, method: str, request: Any, seconds: float) -> None:
         self._address, self._method, self._request = address, method, request
         self._end = time.monotonic() + seconds
+        self._id = _request_id()
         self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        self.cancel()
+        if isinstance(error, MotiveError):
+            error.request_id = self._id
 
     def _start(self) -> None:
         with blocked():
             self._open = _open_channel(self._address)
             remaining = max(0.001, self._end - time.monotonic())
             self._future = getattr(self._open.stub, self._method).future(
-                self._request, timeout=remaining, metadata=(*self._open.metadata, _request_id())
+                self._request, timeout=remaining, metadata=(*self._open.metadata, ("x-request-id", self._id))
             )
         # A bare lock, taken until the answer is there: half the cost of an Event.
         busy = self._busy = threading.Lock()
@@ -113,18 +125,9 @@ class Call:
         self._future.cancel()
 
 
-def _request_id() -> tuple[str, str]:
+def _request_id() -> str:
     """One id for this call, in the sidecar's log and in Triton's; it names this backend, as PostgreSQL's log does."""
-    return ("x-request-id", f"pg-{os.getpid()}-{os.urandom(4).hex()}")
-
-
-def call(plpy: Any, address: Address, method: str, request: Any, seconds: float) -> Any:
-    """Sends one request and returns its response. Raises MotiveError."""
-    running = Call(address, method, request, seconds)
-    try:
-        return running.wait(plpy)
-    finally:
-        running.cancel()
+    return f"pg-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def _open_channel(address: Address) -> OpenChannel:
@@ -176,8 +179,4 @@ def _fault(error: grpc.RpcError) -> MotiveError:
         return fault.error(details[:300], fault.hint)
     if error.code().name == "UNAUTHENTICATED":
         return fault.error(_MESSAGES["UNAUTHENTICATED"], "Correct token_file and tls_* in motive.settings.")
-    if fault.status in _MESSAGES:
-        return fault.error(_MESSAGES[fault.status], fault.hint)
-    request = _REQUEST_ID.search(details)
-    id_ = f", request id {request.group(1)}" if request else ""
-    return fault.error(f"the sidecar failed (INTERNAL{id_})", fault.hint)
+    return fault.error(_MESSAGES[fault.status], fault.hint)

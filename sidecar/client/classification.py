@@ -38,17 +38,18 @@ def classify(plpy: Any, texts: list[str | None], every: bool, address: Address, 
             if not running:
                 break
             positions, _, call = running[0]
-            response = call.wait(plpy)
-            running.popleft()
-            model = _same_model(model, response)
-            results = _results(response, len(positions))
-            for position, result in zip(positions, results, strict=True):
-                raise_text_error(result, position + 1)
-            if every:
-                return _every(results[0], *model)
-            for position, result in zip(positions, results, strict=True):
-                motives[position] = checked_code(result.motives[0].motive) if result.motives else ABSTENTION
-                confidences[position] = checked_number(result.confidence)
+            with call:
+                response = call.wait(plpy)
+                running.popleft()
+                model = _same_model(model, response)
+                results = _results(response, len(positions))
+                for position, result in zip(positions, results, strict=True):
+                    raise_text_error(result, position + 1)
+                if every:
+                    return _every(results[0], *model)
+                for position, result in zip(positions, results, strict=True):
+                    motives[position] = checked_code(result.motives[0].motive) if result.motives else ABSTENTION
+                    confidences[position] = checked_number(result.confidence)
     finally:
         for _, _, call in running:
             call.cancel()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sidecar.client.answers import Answer, checked_code, checked_number, checked_taxonomy_digest, model_version
-from sidecar.client.channel import Address, call
+from sidecar.client.channel import Address, Call
 from sidecar.client.classification import byte_size, raise_text_error
 from sidecar.errors import InternalError
 from sidecar.pb.motive_pb2 import ExplainRequest
@@ -14,11 +14,16 @@ def explain(plpy: Any, text: str, address: Address, seconds: float) -> Answer:
     """See sidecar.client.explain. Redaction keeps lengths, so that the spans fit the original text."""
     byte_size(text)
     hidden, count = redact(text)
-    response = call(plpy, address, "Explain", ExplainRequest(text=hidden, redacted=True, redactions=count), seconds)
+    request = ExplainRequest(text=hidden, redacted=True, redactions=count)
+    with Call(address, "Explain", request, seconds) as call:
+        return _answer(call.wait(plpy), len(text))
+
+
+def _answer(response: Any, length: int) -> Answer:
     raise_text_error(response.result)
     for span in response.evidence:
-        if not 0 <= span.start < span.stop <= len(text):
-            raise InternalError(f"the sidecar named characters {span.start} to {span.stop} of {len(text)}")
+        if not 0 <= span.start < span.stop <= length:
+            raise InternalError(f"the sidecar named characters {span.start} to {span.stop} of {length}")
     said = response.model
     return Answer(
         [checked_code(span.motive) for span in response.evidence],

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from sidecar.client.answers import Answer, checked_code, checked_taxonomy_digest, model_version
-from sidecar.client.channel import Address, call
+from sidecar.client.channel import Address, Call
 from sidecar.pb.motive_pb2 import GetModelRequest
 
 BREAKERS = {1: "closed", 2: "half_open", 3: "open"}
@@ -15,10 +15,14 @@ FIELDS = ("group", "name_en", "name_zh", "definition_en", "definition_zh", "sour
 
 def get_model(plpy: Any, address: Address, seconds: float) -> Answer:
     """See sidecar.client.get_model."""
-    response = call(plpy, address, "GetModel", GetModelRequest(), seconds)
+    with Call(address, "GetModel", GetModelRequest(), seconds) as call:
+        return Answer(model=json.dumps(_document(call.wait(plpy)), ensure_ascii=True).replace("\\u0000", ""))
+
+
+def _document(response: Any) -> dict[str, Any]:
     said = response.model
     model_version(said.name, said.version, said.digest)
-    document = {
+    return {
         "name": said.name,
         "version": said.version,
         "digest": said.digest.hex(),
@@ -45,4 +49,3 @@ def get_model(plpy: Any, address: Address, seconds: float) -> Answer:
             for entry in response.taxonomy
         ],
     }
-    return Answer(model=json.dumps(document, ensure_ascii=True).replace("\\u0000", ""))

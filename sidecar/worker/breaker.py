@@ -61,7 +61,8 @@ class Breaker:
             self.last_error = error
             if now - self._logged_at >= LOG_INTERVAL_S:
                 self._logged_at = now
-                log.warning("the sidecar is at fault, rows wait: %s. %s", error.message, error.hint)
+                request = f" Request id {error.request_id}." if error.request_id else ""
+                log.warning("the sidecar is at fault, rows wait: %s. %s%s", error.message, error.hint, request)
             return max(0.0, self._open_until - now)
 
     def worked(self) -> None:

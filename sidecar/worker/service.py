@@ -5,7 +5,8 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from sidecar import limits
 from sidecar.errors import ConfigError, DeadlineError, InternalError, MotiveError, fault_of_status
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb import motive_pb2_grpc as pb_grpc
+from sidecar.request_id import HEADER
 from sidecar.tls import CertificateFiles, client_channel
 from sidecar.worker.settings import WorkerSettings
 
@@ -89,11 +91,11 @@ class Service:
             old.close()
             log.info("a new TLS certificate is in use")
 
-    def _begin(self, method: str, request: Any) -> Any:
+    def _begin(self, method: str, request: Any, request_id: str) -> Any:
         # Under the lock, as a channel that another lane has just closed takes no call.
         with self._lock:
             call = getattr(self._stub, method)
-            return call.future(request, timeout=self._deadline_s, metadata=self._metadata())
+            return call.future(request, timeout=self._deadline_s, metadata=self._metadata(request_id))
 
     def classify(
         self, texts: Sequence[str], redactions: int, *, interactive: bool, keep_waiting: Callable[[], bool]
@@ -105,9 +107,10 @@ class Service:
             redactions=redactions,
             priority=pb.PRIORITY_INTERACTIVE if interactive else pb.PRIORITY_BACKFILL,
         )
-        response = self._wait(self._begin("Classify", request), keep_waiting)
-        if len(response.results) != len(texts):
-            raise InternalError(f"the sidecar answered {len(response.results)} texts of {len(texts)}")
+        with _request_id() as id_:
+            response = self._wait(self._begin("Classify", request, id_), keep_waiting)
+            if len(response.results) != len(texts):
+                raise InternalError(f"the sidecar answered {len(response.results)} texts of {len(texts)}")
         return Answers(response.results, model_version(response.model))
 
     def answers_at_all(self) -> bool:
@@ -120,7 +123,8 @@ class Service:
 
     def model_document(self) -> str:
         """The served model as motive.register_model() reads it."""
-        said = self._wait(self._begin("GetModel", pb.GetModelRequest()), lambda: True)
+        with _request_id() as id_:
+            said = self._wait(self._begin("GetModel", pb.GetModelRequest(), id_), lambda: True)
         fields = ("code", "group", "name_en", "name_zh", "definition_en", "definition_zh", "source", "abstention")
         return json.dumps(
             {
@@ -136,9 +140,9 @@ class Service:
         """Ends the channel and whatever is under way on it."""
         self._channel.close()
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        """An id for the call, and the token, read anew as it may be exchanged at any time."""
-        id_ = (("x-request-id", f"worker-{os.getpid()}-{secrets.token_hex(4)}"),)
+    def _metadata(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        """The call's id, and the token, read anew as it may be exchanged at any time."""
+        id_ = ((HEADER, request_id),)
         if not self._token_file:
             return id_
         return (*id_, ("authorization", f"Bearer {_read(self._token_file).decode('ascii', 'replace').strip()}"))
@@ -160,6 +164,17 @@ class Service:
             raise fault.error(error.details() or fault.status.lower(), fault.hint) from None
         finally:
             future.cancel()
+
+
+@contextmanager
+def _request_id() -> Iterator[str]:
+    """An id for one call, in the sidecar's log and in Triton's; a MotiveError that is met inside carries it."""
+    id_ = f"worker-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        yield id_
+    except MotiveError as error:
+        error.request_id = id_
+        raise
 
 
 def model_version(model: pb.ModelVersion) -> str:

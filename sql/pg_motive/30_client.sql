@@ -13,6 +13,7 @@ create type motive.answer as (
     position integer,        -- of a fault: which text, from 1; null or 0: no one in particular
     sqlstate text,           -- of a fault; null where there is none
     message text,
+    detail text,             -- the request's id, as the sidecar's log has it
     hint text
 );
 comment on type motive.answer is 'What the client gives back: an answer, or a fault as a value';
@@ -77,6 +78,7 @@ begin
         null, null, null, null, null, null, null,
         case when missing then '55000' else 'XX000' end,
         format('the client failed: %s', left(error, 200)),
+        'Raised by Python in the backend.',
         case when missing then 'Run motive install, then open a new session; motive check shows what is wrong.'
              else 'The server''s log says where; please report it.' end
     )::motive.answer;
@@ -103,6 +105,7 @@ begin
             errcode = answer.sqlstate,
             message = case when one_of_many and answer.position > 0 then format('text %s: ', answer.position) else '' end
                       || answer.message,
+            detail = answer.detail,
             hint = answer.hint;
     end if;
     if answer.taxonomy_digest is null then -- every text was NULL
@@ -124,9 +127,8 @@ begin
             message = format('model %s answered %s, which its taxonomy does not hold', answer.model, stranger),
             hint = 'Export the model again from the taxonomy it was trained for.';
     end if;
-    return row(
-        named, answer.confidences, answer.starts, answer.stops, answer.model, answer.taxonomy_digest, null, null, null, null
-    )::motive.answer;
+    answer.motives := named;
+    return answer;
 end
 $$;
 comment on function motive.checked(motive.answer, boolean) is 'The answer, or its fault raised; refuses labels that the model''s taxonomy does not hold';

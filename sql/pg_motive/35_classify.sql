@@ -99,6 +99,7 @@ begin
         raise exception using
             errcode = answer.sqlstate,
             message = format('the row with key %L: %s', keys[answer.position], answer.message),
+            detail = answer.detail,
             hint = answer.hint;
     end if;
     answer := motive.checked(answer, false);

@@ -88,6 +88,7 @@ begin
         raise exception using
             errcode = coalesce(answer.sqlstate, 'object_not_in_prerequisite_state'),
             message = coalesce(answer.message, format('the taxonomy of model %s is not loaded, or does not hold its answer', answer.model)),
+            detail = coalesce(answer.detail, 'The sidecar answered.'),
             hint = coalesce(answer.hint, 'As the owner of the extension: select motive.load_model();');
     end if;
     -- A text that is itself at fault is no reason to leave the sidecar alone.

@@ -1,6 +1,7 @@
 """Metrics, traces and logs: counted and followed, and never with a text in them."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -9,11 +10,13 @@ from typing import Any
 from urllib.request import urlopen
 
 import grpc
+import psycopg
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from sidecar.pb import motive_pb2 as pb
-from tests.fixtures.sidecar_process import RunSidecar, free_port
+from tests.fixtures.sidecar_process import RunSidecar, SidecarProcess, free_port
+from tests.fixtures.tiny_model import write_tiny_model
 from tests.fixtures.triton_process import TritonProcess, triton_engine
 from tests.fixtures.waiting import wait_until
 
@@ -54,7 +57,7 @@ def _page(port: int) -> str:
         return str(answer.read().decode())
 
 
-def test_json_logs_are_one_object_a_line_with_the_request_id_and_no_text(
+def test_json_logs_are_one_object_a_line_without_a_text_or_a_call_that_succeeded(
     run_sidecar: RunSidecar, tiny_repository: Path
 ) -> None:
     sidecar = run_sidecar(f"onnx:{tiny_repository}", flags=["--log-format", "json"]).wait_serving()
@@ -64,7 +67,60 @@ def test_json_logs_are_one_object_a_line_with_the_request_id_and_no_text(
     lines = [json.loads(line) for line in sidecar.log().splitlines()]
     assert {"time", "level", "logger", "message"} <= set(lines[0])
     assert any("serving motive@" in line["message"] for line in lines)
+    assert all("request " not in line["message"] for line in lines), "calls that succeed are not logged"
     assert SECRET not in sidecar.log()
+
+
+@pytest.mark.postgres
+def test_a_call_that_failed_in_sql_is_found_in_the_sidecars_log_by_the_id_in_its_detail(
+    run_sidecar: RunSidecar, fresh_database: str, tmp_path: Path
+) -> None:
+    """53000, 22023 and 57014, each with one line; the text is in none."""
+    slow = write_tiny_model(tmp_path / "slow", work=300)
+    flags = ["--log-format", "json", "--max-admitted-texts", "1"]
+    listen = f"127.0.0.1:{free_port()}"
+    sidecar = run_sidecar(f"onnx:{slow}", listen=listen, metrics=True, flags=flags).wait_serving()
+    with psycopg.connect(fresh_database, autocommit=True) as session:
+        session.execute("create extension pg_motive cascade")
+        session.execute("update motive.settings set target = %s", [sidecar.target])
+        session.execute("select motive.load_model()")
+
+        def failed(sqlstate: str, *texts: str) -> str:
+            """The request id of a call that ends so."""
+            with pytest.raises(psycopg.Error) as caught:
+                session.execute("select classify_motive(%s::text[])", [list(texts)])
+            assert caught.value.sqlstate == sqlstate
+            found = re.fullmatch(r"Request id (pg-\d+-[0-9a-f]{8})\.", caught.value.diag.message_detail or "")
+            assert found is not None, caught.value.diag.message_detail
+            assert found[1].startswith(f"pg-{session.info.backend_pid}-")
+            return found[1]
+
+        held = sidecar.stub().Classify.future(pb.ClassifyRequest(texts=["gift"]), timeout=60)
+        wait_until(
+            lambda: sidecar.metric("motive_held_texts"), lambda held: held == 1, 20, "the only place to be taken"
+        )
+        overload = failed("53000", SECRET)
+        held.result()
+        invalid = failed("22023", SECRET, "cheap")
+        session.execute("update motive.settings set deadline_ms = 200")
+        late = failed("57014", SECRET)
+    assert _line(sidecar, overload) == ("warning", "Classify", "RESOURCE_EXHAUSTED")
+    assert _line(sidecar, invalid) == ("info", "Classify", "INVALID_ARGUMENT")
+    # Whose clock is first: the caller's, which cancels, or the sidecar's own.
+    assert _line(sidecar, late)[2] in ("CANCELLED", "DEADLINE_EXCEEDED")
+    assert SECRET not in sidecar.log()
+
+
+def _line(sidecar: SidecarProcess, request_id: str) -> tuple[str, str, str]:
+    """Level, method and status of the one line about a call."""
+    lines = wait_until(
+        lambda: [line for line in sidecar.log().splitlines() if request_id in line], bool, 10, "the call in the log"
+    )
+    (entry,) = map(json.loads, lines)
+    assert entry["request_id"] == request_id
+    said = re.fullmatch(rf"request {request_id}: (\w+) (\w+) in \d+ ms", entry["message"])
+    assert said is not None, entry["message"]
+    return entry["level"], said[1], said[2]
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):

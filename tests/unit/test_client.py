@@ -142,7 +142,9 @@ def test_a_model_that_cannot_be_named_is_refused(name: str, digest: bytes) -> No
 
 
 def test_a_fault_takes_its_own_hint_or_the_common_one() -> None:
-    assert failed(InputError("no", "Do this.", position=3))[-4:] == (3, "22023", "no", "Do this.")
+    answer = failed(InputError("no", "Do this.", position=3))
+    assert (answer.position, answer.sqlstate, answer.message, answer.hint) == (3, "22023", "no", "Do this.")
+    assert answer.detail == "Found before a request was made."
     assert "motive serve" in (failed(UnavailableError("no")).hint or "")
 
 

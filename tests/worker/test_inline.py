@@ -66,6 +66,7 @@ def test_on_failure_error_raises(annotation: Annotation) -> None:
         with pytest.raises(psycopg.OperationalError) as caught:
             annotation.execute("insert into texts (body) values (%s)", GIFT)
         assert caught.value.sqlstate == "58000"
+        assert "Request id pg-" in (caught.value.diag.message_detail or "")
     finally:
         annotation.fake.start()
     assert annotation.value("select count(*) from texts") == 0

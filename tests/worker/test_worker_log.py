@@ -2,7 +2,11 @@
 
 import json
 
+import grpc
+
+from sidecar.pb import motive_pb2 as pb
 from tests.fixtures.annotation import Annotation
+from tests.fixtures.fake_sidecar import RefusalError
 
 GIFT = "a gift for my mother"
 
@@ -16,3 +20,14 @@ def test_a_workers_log_is_json_where_that_is_asked_for(annotation: Annotation) -
     assert any("stopped after 1 row" in line["message"] for line in lines)
     assert all({"time", "level", "logger"} <= line.keys() for line in lines)
     assert GIFT not in worker.log
+
+
+def test_a_fault_of_the_sidecar_is_logged_with_the_id_of_its_request(annotation: Annotation) -> None:
+    def refuse(_: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        raise RefusalError(grpc.StatusCode.UNAVAILABLE, "not now")
+
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+    with annotation.fake.answering(refuse), annotation.process("--once") as worker:
+        worker.process.wait(60)
+    assert f"Request id worker-{worker.process.pid}-" in worker.log
