@@ -26,6 +26,24 @@ $$;
 comment on function motive.check_owner(regclass) is 'Refuses who does not own a table';
 revoke all on function motive.check_owner(regclass) from public;
 
+-- Before a CHECK refuses, or nothing is found: neither says what could have been given.
+-- API: private
+create function motive.check_choice(argument text, given text, choices text[]) returns void
+    language plpgsql immutable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$
+begin
+    if given <> all (choices) then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('%s cannot be %L', argument, left(given, 63)),
+            hint = format('Give one of: %s.', array_to_string(choices, ', '));
+    end if;
+end
+$$;
+comment on function motive.check_choice(text, text, text[]) is 'Refuses an argument that is none of the words that it may be; NULL leaves the choice';
+revoke all on function motive.check_choice(text, text, text[]) from public;
+
 -- API: private
 create function motive.check_target(target regclass, text_column name, prefix name) returns void
     language plpgsql stable parallel unsafe
@@ -34,12 +52,15 @@ as $$
 declare
     class pg_class;
     col pg_attribute;
+    partition regclass;
     problem text;
     remedy text;
 begin
     perform motive.check_owner(target);
     select c.* into class from pg_class as c where c.oid = target;
     select a.* into col from pg_attribute as a where a.attrelid = target and a.attname = text_column and a.attnum > 0 and not a.attisdropped;
+    select min(a.target::oid) into partition from motive.attachment as a
+    where a.target <> check_target.target and a.target in (select p.relid from pg_partition_tree(check_target.target) as p);
     if class.relkind not in ('r', 'p') then
         problem := format('%s is not a table', target);
         remedy := 'Attach the table that holds the texts: views and foreign tables have no triggers with transition tables.';
@@ -52,6 +73,9 @@ begin
     elsif class.relispartition then
         problem := format('%s is a partition', target);
         remedy := 'Attach the partitioned table: its partitions come along.';
+    elsif partition is not null then
+        problem := format('partition %s of %s is attached by itself', partition, target);
+        remedy := format('Detach it first, its columns and labels stay: motive.detach(%L)', partition);
     elsif class.relkind = 'r' and exists (select from pg_inherits as i where target in (i.inhrelid, i.inhparent)) then
         problem := format('%s inherits from a table, or another inherits from it', target);
         remedy := 'Triggers and keys are not inherited: make it a partitioned table, or end it: alter table CHILD no inherit PARENT.';
@@ -178,6 +202,21 @@ begin
     select a.* into known from motive.attachment as a where a.target = attach.target and a.text_column = attach.text_column;
     chosen := coalesce(prefix, known.prefix, 'motive');
     perform motive.check_target(target, text_column, chosen);
+    perform motive.check_choice('mode', mode, array['queued', 'inline']);
+    perform motive.check_choice('on_failure', on_failure, array['queue', 'error']);
+    if budget <= interval '0' or budget > interval '1 min' then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('budget cannot be %s', budget),
+            hint = 'It is what one statement may spend: give more than 0, and at most 1 minute.';
+    end if;
+    if known.id is null then
+        -- A column that was renamed, or dropped for another, hands its attachment on, with options, queue and labels.
+        update motive.attachment as a set text_column = attach.text_column
+        where a.target = attach.target and a.prefix = chosen and not exists (
+            select from pg_attribute as t where t.attrelid = a.target and t.attname = a.text_column and not t.attisdropped)
+        returning a.* into known;
+    end if;
     select a.text_column into other from motive.attachment as a
     where a.target = attach.target and a.prefix = chosen and a.text_column <> attach.text_column;
     if other is not null then
@@ -212,7 +251,7 @@ begin
 end
 $$;
 comment on function motive.attach(regclass, name, text, interval, text, text) is
-    'Keeps motive columns of a table filled from one of its text columns; a second call changes the options that it names';
+    'Keeps motive columns of a table filled from one of its text columns; a second call changes the options that it names, or the column where the first is gone';
 revoke all on function motive.attach(regclass, name, text, interval, text, text) from public;
 
 -- API: public

@@ -107,6 +107,7 @@ declare
     ended integer;
 begin
     perform motive.check_owner(target);
+    perform motive.check_choice('kind', kind, array['backfill', 'reannotate', 'retry', 'shadow', 'promote']);
     with gone as (
         delete from motive.job as j using motive.attachment as a
         where a.id = j.attachment and a.target = cancel.target and a.text_column = coalesce(cancel.text_column, a.text_column)

@@ -22,6 +22,10 @@ create policy readers_read on motive.shadow_result for select
         select from motive.attachment as a
         where a.id = attachment and pg_catalog.has_table_privilege(a.target, 'SELECT') and not pg_catalog.row_security_active(a.target)));
 comment on policy readers_read on motive.shadow_result is 'Who may read all rows of the table may compare models on it';
+create policy owners_write on motive.shadow_result
+    using (exists (select from motive.attachment as a join pg_catalog.pg_class as c on c.oid = a.target
+                   where a.id = attachment and pg_catalog.pg_has_role(c.relowner, 'USAGE')));
+comment on policy owners_write on motive.shadow_result is 'Who owns the table may have it forgotten what a model said of it';
 
 -- API: private
 create table motive.promotion (
@@ -65,6 +69,12 @@ declare
     started integer := 0;
     t regclass;
 begin
+    if (model ~ '^.+@.+/[0-9a-f]{8}$') is not true then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('%s is no model', coalesce(quote_literal(left(model, 200)), 'NULL')),
+            hint = 'Give name@version/digest8, such as motive@1.1.0/0a1b2c3d, as ''motive model show DIRECTORY'' prints it.';
+    end if;
     if target is not null then
         return motive.start_job(target, null, 'shadow', model);
     end if;
@@ -94,10 +104,17 @@ as $$
 declare
     s motive.shape;
     t record;
+    heard text[];
+    silent text[] := array[a, b];
     abstention constant text := (select c.code from motive.taxonomy as c where c.abstention limit 1);
 begin
     for t in select m.id, m.target, m.text_column from motive.attachment as m where has_table_privilege(m.target, 'SELECT') loop
         s := motive.shape_of(t.id);
+        execute format(
+            'select array(select m.name from unnest($1) as m (name) where exists (select from %1$s as t where t.%2$s = m.name) '
+            'or exists (select from motive.shadow_result as r where r.attachment = $2 and r.model = m.name))', s.relation, s.model)
+            into heard using silent, t.id;
+        silent := array(select m.name from unnest(silent) as m (name) where m.name <> all (heard));
         return query execute format($query$
             with live as not materialized (
                 select %1$s as key, t.%2$s as hash, t.%3$s as motives, t.%4$s as confidence, t.%5$s as model from %6$s as t
@@ -118,6 +135,13 @@ begin
             $query$, s.key_of_t, s.hash, s.motives, s.confidence, s.model, s.relation)
             using a, b, t.id, t.target, t.text_column, abstention;
     end loop;
+    -- Silence would read as agreement.
+    if cardinality(silent) > 0 then
+        raise exception using
+            errcode = 'undefined_object',
+            message = format('model %L has said nothing of the rows that you may read', left(silent[1], 200)),
+            hint = 'See motive.models for the names of models; motive.shadow() has one answer every row.';
+    end if;
 end
 $$;
 comment on function motive.diff(text, text) is
@@ -155,6 +179,8 @@ begin
             perform motive.enqueue(j.attachment, to_jsonb(outcome.back), 2::smallint);
         end if;
         perform motive.set_aside(j.attachment, outcome.failed, 2::smallint, 0::smallint, clock_timestamp(), null);
+        -- On the rows now, or of no further use: of rows that are gone, or of another text.
+        delete from motive.shadow_result as u where u.attachment = j.attachment and u.model = j.model and u.key = any (keys);
     end if;
     update motive.job as w
     set last_key = coalesce(reached, w.last_key), scanned = w.scanned + coalesce(cardinality(keys), 0),
@@ -164,7 +190,7 @@ begin
     return greatest(1, coalesce(cardinality(keys), 0));
 end
 $$;
-comment on function motive.step_promotion(motive.job, integer) is 'Writes the next rows of a promotion from what the shadow run found';
+comment on function motive.step_promotion(motive.job, integer) is 'Writes the next rows of a promotion from what the shadow run found, which goes, and keeps what they say now';
 revoke all on function motive.step_promotion(motive.job, integer) from public;
 
 -- Until a first promotion, only the rows say which model annotates: some of each table do, read as its owner. Without
@@ -254,3 +280,28 @@ end
 $$;
 comment on function motive.rollback() is 'Promotes the model that the last promotion replaced; returns it';
 revoke all on function motive.rollback() from public;
+
+-- API: public
+create function motive.forget(model text, target regclass default null) returns bigint
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    forgotten bigint;
+begin
+    if target is not null then
+        perform motive.check_owner(target);
+    end if;
+    with gone as (
+        delete from motive.shadow_result as r using motive.attachment as a join pg_class as c on c.oid = a.target
+        where a.id = r.attachment and a.target = coalesce(forget.target, a.target) and r.model = forget.model
+          and pg_has_role(c.relowner, 'USAGE')
+        returning 1
+    )
+    select count(*) into forgotten from gone;
+    return forgotten;
+end
+$$;
+comment on function motive.forget(text, regclass) is
+    'Removes what is kept of a model beside the annotation, by a shadow run or for motive.rollback(); rows keep their labels; returns how many';
+revoke all on function motive.forget(text, regclass) from public;

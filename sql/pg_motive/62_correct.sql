@@ -18,30 +18,55 @@ create policy writers_add on motive.correction for insert
     with check (exists (select from motive.attachment as a where a.id = attachment and pg_catalog.has_any_column_privilege(a.target, 'UPDATE')));
 comment on policy writers_add on motive.correction is 'Who may update the table may record a correction';
 
+-- A key of one column is its value as text, whatever it looks like. One of several is read as json, never as jsonb: that
+-- would turn the text 1e3, given as a number, into 1000, which is another row's.
 -- API: private
-create function motive.normal_key(target regclass, key jsonb) returns jsonb
-    language sql stable strict parallel safe
+create function motive.normal_key(target regclass, key text) returns jsonb
+    language plpgsql stable parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
-    select case jsonb_typeof(key)
-        when 'object' then (
-            select jsonb_agg(key ->> k.name::text order by k.n) from motive.key_columns(target) with ordinality as k (name, type, type_id, plain, exact, digits, n))
-        when 'array' then (select jsonb_agg(e.value order by e.n) from jsonb_array_elements_text(key) with ordinality as e (value, n))
-        else jsonb_build_array(key #>> '{}')
-    end
+declare
+    names constant name[] := array(select k.name from motive.key_columns(target) as k);
+    given json;
+    parts text[];
+begin
+    if cardinality(names) = 1 then
+        return jsonb_build_array(key);
+    end if;
+    begin
+        given := key;
+    exception when invalid_text_representation then
+        null; -- refused below, like every other json that is no key
+    end;
+    case json_typeof(given)
+        when 'object' then
+            parts := array(select given ->> n.name::text from unnest(names) with ordinality as n (name, place) order by n.place);
+        when 'array' then
+            parts := array(select e.value from json_array_elements_text(given) with ordinality as e (value, place) order by e.place);
+        else
+            null;
+    end case;
+    if cardinality(parts) is distinct from cardinality(names) then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('%L is no key of %s', left(key, 200), target),
+            hint = format('Its columns are %s: give a JSON array of their values, in this order, or an object.', array_to_string(names, ', '));
+    end if;
+    return to_jsonb(parts);
+end
 $$;
-comment on function motive.normal_key(regclass, jsonb) is 'A key given as a value, an array or an object, in the form of the queue';
-revoke all on function motive.normal_key(regclass, jsonb) from public;
+comment on function motive.normal_key(regclass, text) is 'A key given as its value, or of several columns as a JSON array or object, in the form of the queue';
+revoke all on function motive.normal_key(regclass, text) from public;
 
 -- API: public
-create function motive.correct(target regclass, key jsonb, motives text[], text_column name default null) returns void
+create function motive.correct(target regclass, key text, motives text[], text_column name default null) returns void
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
 declare
     a motive.attachment;
     s motive.shape;
-    its_key constant jsonb := motive.normal_key(target, key);
+    its_key jsonb;
     abstention constant text := (select t.code from motive.taxonomy as t where t.abstention limit 1);
     named text[];
     stranger text := (
@@ -75,6 +100,7 @@ begin
             hint = 'See motive.taxonomy; an empty array says that no motive is stated.';
     end if;
     named := array_remove(motives, abstention);
+    its_key := motive.normal_key(target, key);
     s := motive.shape_of(a.id);
     perform set_config('motive.writing', 'on', true);
     execute format(
@@ -87,14 +113,14 @@ begin
         raise exception using
             errcode = 'no_data_found',
             message = format('no row of %s with key %s, or none with a text', target, key),
-            hint = 'The key is the primary key''s value, an array of its values, or an object of its columns.';
+            hint = 'The key is the primary key''s value as text; of several columns it is a JSON array of their values, or an object.';
     end if;
     insert into motive.correction (attachment, key, hash, motives) values (a.id, its_key, its_hash, named);
 end
 $$;
-comment on function motive.correct(regclass, jsonb, text[], name) is
-    'A person''s label for the text as it stands: no model overwrites it while the text stays; needs UPDATE on the table';
-revoke all on function motive.correct(regclass, jsonb, text[], name) from public;
+comment on function motive.correct(regclass, text, text[], name) is
+    'A person''s label for the text as it stands: no model overwrites it while the text stays; needs UPDATE on the table. The key is its value as text, or of several columns a JSON array or object';
+revoke all on function motive.correct(regclass, text, text[], name) from public;
 
 -- API: public
 create function motive.corrections(target regclass, text_column name default null)

@@ -9,12 +9,12 @@ create function motive.annotation_functions() returns text
 as $$
     select 'motive.attach(regclass, name, text, interval, text, text), motive.detach(regclass, name, boolean), '
         'motive.backfill(regclass, name), motive.reannotate(regclass, name), motive.retry(regclass, name), motive.cancel(regclass, name, text), '
-        'motive.correct(regclass, jsonb, text[], name), motive.corrections(regclass, name), motive.shadow(text, regclass), '
-        'motive.diff(text, text), '
-        'motive.check_owner(regclass), motive.check_target(regclass, name, name), motive.check_mode(text), motive.add_annotation_columns(regclass, name), '
+        'motive.correct(regclass, text, text[], name), motive.corrections(regclass, name), motive.shadow(text, regclass), '
+        'motive.diff(text, text), motive.forget(text, regclass), '
+        'motive.check_owner(regclass), motive.check_choice(text, text, text[]), motive.check_target(regclass, name, name), motive.check_mode(text), motive.add_annotation_columns(regclass, name), '
         'motive.create_triggers(integer, regclass, name, name), motive.create_inline_triggers(integer, regclass, name, text), '
         'motive.key_columns(regclass), motive.holds_text(oid), motive.annotation_columns(name), motive.hash_expression(text), motive.shape_of(integer), '
-        'motive.normal_key(regclass, jsonb), motive.start_job(regclass, name, text, text), '
+        'motive.normal_key(regclass, text), motive.start_job(regclass, name, text, text), '
         'motive.generate(integer), motive.sweep(), motive.obstacle(integer), motive.uncovered_partitions(integer)'
 $$;
 comment on function motive.annotation_functions() is 'The functions that a user of annotation needs, as a list for GRANT';
@@ -29,10 +29,10 @@ begin
     execute format('grant execute on function %s to %s', motive.annotation_functions(), role);
     execute format('grant select on motive.attachments, motive.queue_depth, motive.failures, motive.freshness, motive.jobs, motive.status to %s', role);
     -- Behind row-level security.
-    execute format('grant select, delete, insert (target, text_column, mode, budget, on_failure, prefix), update (mode, budget, on_failure) on motive.attachment to %s', role);
+    execute format('grant select, delete, insert (target, text_column, mode, budget, on_failure, prefix), update (text_column, mode, budget, on_failure) on motive.attachment to %s', role);
     execute format('grant select, delete, insert (attachment, kind, model, estimate) on motive.job to %s', role);
     execute format('grant insert (attachment, key, hash, motives) on motive.correction to %s', role);
-    execute format('grant select on motive.shadow_result to %s', role);
+    execute format('grant select, delete on motive.shadow_result to %s', role);
 end
 $$;
 comment on function motive.grant_annotation(regrole) is 'The part of motive.grant_usage() for annotation';

@@ -81,7 +81,8 @@ def test_another_users_attachments_are_invisible(
         assert session.execute(f"select * from motive.{view}").fetchall() == []
     with pytest.raises(psycopg.errors.UndefinedObject):
         session.execute("select motive.detach('texts')")
-    assert session.execute("select * from motive.diff('a', 'b')").fetchall() == []
+    with pytest.raises(psycopg.errors.UndefinedObject, match="said nothing of the rows that you may read"):
+        session.execute("select * from motive.diff('a', 'b')")
 
 
 def test_rows_that_row_level_security_hides_are_told_of_to_nobody(
@@ -106,22 +107,26 @@ def test_rows_that_row_level_security_hides_are_told_of_to_nobody(
     looks = (
         "select key from motive.failures",
         "select key from motive.shadow_result where key is not null",
-        f"select key from motive.diff('{model}', 'tried')",
         "select problem from motive.jobs where problem is not null",
     )
 
     def seen(session: Connection) -> list[int]:
         return [len(session.execute(look.encode()).fetchall()) for look in looks]
 
+    compared = f"select key from motive.diff('{model}', 'tried')".encode()
     stranger = connect("stranger")
-    assert seen(stranger) == [1, 2, 2, 1]
+    assert seen(stranger) == [1, 2, 1]
+    assert len(stranger.execute(compared).fetchall()) == 2
     alice.execute(
         "alter table alices.texts enable row level security; "
         "create policy own on alices.texts using (tenant = current_user)"
     )
-    assert seen(stranger) == [0, 0, 0, 0]
+    assert seen(stranger) == [0, 0, 0]
+    with pytest.raises(psycopg.errors.UndefinedObject, match="said nothing of the rows that you may read"):
+        stranger.execute(compared)
     assert stranger.execute("select kind, problem from motive.jobs").fetchall() == [("backfill", None)]
-    assert seen(alice) == [1, 2, 2, 1]
+    assert seen(alice) == [1, 2, 1]
+    assert len(alice.execute(compared).fetchall()) == 2
 
 
 def test_a_worker_needs_no_superuser(
@@ -133,3 +138,9 @@ def test_a_worker_needs_no_superuser(
     alice.execute("select motive.backfill('alices.texts')")
     annotation.drain(dsn=psycopg.conninfo.make_conninfo(annotation.dsn, user="stranger"))
     assert alice.execute("select motive from alices.texts").fetchone() == ("gift",)
+    annotation.execute("select motive.revoke_worker('stranger')")
+    held = "select bool_or(has_schema_privilege('stranger', 'motive', 'usage')), " + (
+        "bool_or(has_function_privilege('stranger', p.oid, 'execute')) "
+        "from pg_proc as p where p.pronamespace = 'motive'::regnamespace"
+    )
+    assert annotation.execute(held).fetchone() == (False, False)

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import psycopg
 import pytest
 
 from tests.fixtures.annotation import Annotation, fill
@@ -46,12 +47,66 @@ def test_statements_go_on_after_the_text_column_is_gone_or_renamed(annotation: A
     annotation.execute("update texts set content = %s", FAST)
     assert (
         annotation.value("select obstacle from motive.status")
-        == "column body is gone: detach, or attach the column that took its place"
+        == "column body is gone: attach the one in its place, motive.attach('public.texts', '...', "
+        "prefix => 'motive'), or detach"
     )
     annotation.execute("alter table texts rename column content to body")
     annotation.value("select motive.backfill('texts')")
     annotation.drain()
     assert set(annotation.labels().values()) == {"performance"}
+
+
+@pytest.mark.parametrize(
+    "change", ["rename column body to content", "drop column body cascade, add column content text default 'too slow'"]
+)
+def test_a_column_takes_the_place_of_the_one_that_is_gone(annotation: Annotation, change: str) -> None:
+    """F33: the remedy that motive.status names; options, queue and labels stay with the table."""
+    annotation.execute("create table texts (id integer primary key, body text, title text)")
+    attached = annotation.attach("texts", mode="inline", budget="5 s", prefix="buying_motive")
+    annotation.execute("insert into texts values (1, %s, null)", GIFT)
+    annotation.execute(f"alter table texts {change}")
+    annotation.execute("insert into texts (id, content) values (2, %s)", FAST)
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="no column nowhere"):
+        annotation.attach("texts", "nowhere", prefix="buying_motive")
+    assert annotation.attach("texts", "content", prefix="buying_motive") == attached
+    assert annotation.execute("select text_column, mode, obstacle from motive.status").fetchall() == [
+        ("content", "inline", None)
+    ]
+    annotation.value("select motive.backfill('texts')")
+    annotation.drain()
+    annotation.execute("insert into texts (id, content) values (3, %s)", GIFT)
+    kept = "gift" if "rename" in change else "performance"
+    assert annotation.execute("select buying_motive from texts order by id").fetchall() == [
+        (kept,),
+        ("performance",),
+        ("gift",),
+    ]
+    assert annotation.attach("texts", "title") != attached
+
+
+def test_a_table_that_has_become_a_partition_says_so(annotation: Annotation) -> None:
+    """F33: statements on its parent fire its triggers no more; the remedy that motive.status names is one."""
+    annotation.table("id integer primary key, body text")
+    annotation.execute("insert into texts values (1, %s)", GIFT)
+    annotation.drain()
+    annotation.execute("create table every (like texts including all) partition by range (id)")
+    annotation.execute("alter table every attach partition texts for values from (0) to (100)")
+    annotation.execute("insert into every (id, body) values (2, %s)", FAST)
+    assert (
+        annotation.value("select obstacle from motive.status")
+        == "public.texts is a partition now: motive.detach('public.texts'), then motive.attach('public.every', 'body')"
+    )
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="attached by itself") as caught:
+        annotation.attach("every")
+    assert "motive.detach('public.texts')" in (caught.value.diag.message_hint or "")
+    annotation.value("select motive.detach('public.texts')")
+    annotation.attach("every")
+    annotation.value("select motive.backfill('every')")
+    annotation.execute("insert into every (id, body) values (3, %s)", GIFT)
+    assert annotation.queued() == 1
+    annotation.drain()
+    assert annotation.labels("every") == {1: "gift", 2: "performance", 3: "gift"}
+    annotation.execute("drop table every")
 
 
 def test_a_table_that_is_renamed_moved_and_given_away_is_annotated_on(annotation: Annotation) -> None:

@@ -114,7 +114,7 @@ def test_corrections_stay_until_the_text_changes(annotation: Annotation) -> None
     """P8: neither a worker nor an ORM's save nor a backfill overwrites a person's label."""
     annotation.table()
     annotation.execute("insert into texts (body) values (%s)", GIFT)
-    annotation.value("select motive.correct('texts', '{\"id\": 1}', '{performance, gift}')")
+    annotation.value("select motive.correct('texts', '1', '{performance, gift}')")
     assert annotation.drain() == 0
     annotation.value("select motive.backfill('texts')")
     annotation.drain()
@@ -163,16 +163,49 @@ def test_a_persons_label_is_filled_again_from_what_is_left_of_it(annotation: Ann
         ("1", [["gift"], ["gift"]], "one dimension"),
         ("1", None, "one dimension"),
         ("7", ["gift"], "no row"),
-        ("[]", ["gift"], "no row"),
+        (None, ["gift"], "no row"),
+        ('["1"]', ["gift"], "invalid input syntax for type bigint"),
     ],
 )
-def test_a_correction_that_cannot_be_is_refused(annotation: Annotation, key: str, motives: object, reason: str) -> None:
+def test_a_correction_that_cannot_be_is_refused(
+    annotation: Annotation, key: str | None, motives: object, reason: str
+) -> None:
     """With a sentence that names what was wrong."""
     annotation.table()
     annotation.execute("insert into texts (body) values (%s)", GIFT)
     with pytest.raises(Exception, match=reason):
-        annotation.value("select motive.correct('texts', %s::jsonb, %s)", key, motives)
+        annotation.value("select motive.correct('texts', %s, %s)", key, motives)
     assert annotation.queued() == 1
+
+
+def test_a_correction_labels_the_row_whose_key_is_as_it_was_written(annotation: Annotation) -> None:
+    """P8: a key that looks like a number, or like JSON, is never another row's."""
+    keys = ["1000", "1e3", "007", '["1000"]', "true", "0b5c8a57-6d1f-4d0c-8a7e-000000000001"]
+    annotation.table("id text primary key, body text")
+    for key in keys:
+        annotation.execute("insert into texts values (%s, %s)", key, FAST)
+    annotation.drain()
+    for key in keys:
+        annotation.value("select motive.correct('texts', %s, '{gift}')", key)
+        assert annotation.execute(
+            "update texts set body = body || '.' where motive = 'gift' returning id"
+        ).fetchall() == [(key,)]
+
+
+def test_a_key_of_several_columns_is_an_array_or_an_object(annotation: Annotation) -> None:
+    """P8: of as many values as the key has columns; a number is taken as it was written."""
+    annotation.table("tenant text, id integer, body text, primary key (tenant, id)")
+    annotation.execute("insert into texts values ('1000', 1, %s), ('1e3', 1, %s), ('1e3', 2, %s)", FAST, FAST, FAST)
+    for key in ("1", "[1e3]", '["1e3", 1, 2]', "true", "not json", None):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="is no key of") as caught:
+            annotation.value("select motive.correct('texts', %s, '{gift}')", key)
+        assert "tenant, id" in (caught.value.diag.message_hint or "")
+    annotation.value("select motive.correct('texts', '[1e3, 1]', '{gift}')")
+    annotation.value('select motive.correct(\'texts\', \'{"id": 2, "tenant": 1e3, "body": ""}\', \'{gift}\')')
+    assert annotation.execute("select tenant, id from texts where motive = 'gift' order by 1, 2").fetchall() == [
+        ("1e3", 1),
+        ("1e3", 2),
+    ]
 
 
 def test_a_correction_needs_a_taxonomy(fresh_database: str) -> None:
@@ -238,6 +271,25 @@ def test_attach_refuses_with_the_remedy(annotation: Annotation, definition: str,
     assert "HINT" in str(caught.value)
     annotation.execute("drop view texts" if "view" in definition else "drop table texts")
     assert annotation.value("select count(*) from motive.attachment") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "hint"),
+    [
+        ({"mode": "inlin"}, "mode cannot be 'inlin'", "queued, inline"),
+        ({"on_failure": "x"}, "on_failure cannot be 'x'", "queue, error"),
+        ({"budget": "2 min"}, "budget cannot be 00:02:00", "at most 1 minute"),
+        ({"budget": "0"}, "budget cannot be 00:00:00", "more than 0"),
+    ],
+)
+def test_attach_names_the_options_that_there_are(
+    annotation: Annotation, options: dict[str, str], reason: str, hint: str
+) -> None:
+    """Instead of the name of a constraint."""
+    annotation.execute("create table texts (id integer primary key, body text)")
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=reason) as caught:
+        annotation.attach("texts", **options)
+    assert hint in (caught.value.diag.message_hint or "")
 
 
 @pytest.mark.parametrize("table", ["texts", "children"])

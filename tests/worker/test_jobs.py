@@ -61,6 +61,20 @@ def test_a_cancelled_job_takes_along_what_it_has_enqueued(annotation: Annotation
     annotation.value("select motive.backfill('texts')")
 
 
+def test_a_kind_of_job_that_there_is_not_is_refused(annotation: Annotation) -> None:
+    """Nothing would be cancelled, which looks like success; every kind in motive.jobs can be named."""
+    old_rows(annotation, "texts")
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="kind cannot be 'backfil'") as caught:
+        annotation.value("select motive.cancel('texts', kind => 'backfil')")
+    assert "backfill, reannotate, retry, shadow, promote" in (caught.value.diag.message_hint or "")
+    for kind in ("backfill", "reannotate", "retry", "shadow", "promote"):
+        annotation.execute(
+            "insert into motive.job (attachment, kind) select a.id, %s from motive.attachment as a", kind
+        )
+        assert annotation.value("select motive.cancel('texts', kind => %s)", kind) >= 1
+    annotation.value("select motive.backfill('texts')")
+
+
 def test_a_cancelled_retry_keeps_the_record_of_what_is_retired(annotation: Annotation) -> None:
     """A row leaves motive.failures once it is annotated, or needs no annotation any more, and not before."""
     retired = "select key from motive.failures order by 1"

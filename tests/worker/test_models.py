@@ -1,7 +1,6 @@
 """Changing the model without surprises: shadow, diff, promote, rollback."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 
 import psycopg
@@ -10,7 +9,7 @@ import pytest
 from sidecar.pb import motive_pb2 as pb
 from tests.fixtures.annotation import Annotation
 from tests.fixtures.fake_sidecar import FakeSidecar, answer, described_model, model_version
-from tests.fixtures.postgres import Connect
+from tests.fixtures.postgres import Connect, Connection
 
 GIFT, FAST = "a gift for my mother", "my old one is too slow"
 NEWER = pb.ModelVersion(
@@ -75,6 +74,13 @@ def test_a_model_is_tried_compared_promoted_and_taken_back(annotation: Annotatio
     annotation.drain()
     assert annotation.labels() == {1: "gift", 2: "performance", 3: "gift", 4: None}
     assert len(annotation.fake.requests) == asked
+    # Kept is what a rollback of the rollback needs, and no more.
+    kept = "select key, model from motive.shadow_result"
+    assert annotation.execute(kept).fetchall() == [(["1"], NEWER_NAME), (["2"], NEWER_NAME)]
+    annotation.execute("delete from texts where id = 1")
+    assert annotation.value("select motive.forget(%s)", old) == 0
+    assert annotation.value("select motive.forget(%s, 'texts')", NEWER_NAME) == 2
+    assert annotation.execute(kept).fetchall() == []
     annotation.check()
     annotation.execute(
         "delete from motive.models where version = '2.0.0'; truncate motive.promotion, motive.shadow_result"
@@ -168,7 +174,7 @@ def test_models_are_compared_on_rows_that_are_there_whatever_the_session_sets(
     annotation.execute("delete from texts where at > '2026-07-02'")
     changed = annotation.execute("select key, motive_a, motive_b from motive.diff(%s, %s)", old, NEWER_NAME).fetchall()
     assert changed == [(["2026-07-01 04:00:00+00"], "gift", "performance")]
-    annotation.value("select motive.correct('texts', %s::jsonb, '{performance}')", json.dumps(changed[0][0]))
+    annotation.value("select motive.correct('texts', %s, '{performance}')", changed[0][0][0])
     assert annotation.value("select key from motive.corrections('texts')") == changed[0][0]
     annotation.execute("delete from motive.models where version = '2.0.0'; truncate motive.shadow_result")
 
@@ -218,3 +224,44 @@ def test_labels_outside_the_taxonomy_are_refused(annotation: Annotation) -> None
     annotation.drain()
     assert annotation.labels() == {1: "gift"}
     annotation.check()
+
+
+@pytest.mark.parametrize("name", ["typo", "fake@1.0.0", "fake@1.0.0/0A1B2C3D", "fake@1.0.0/0a1b2c3d4", None])
+def test_a_shadow_run_of_what_is_no_models_name_is_refused(annotation: Annotation, name: str | None) -> None:
+    """No worker would ever serve it."""
+    annotation.table()
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="no model") as caught:
+        annotation.value("select motive.shadow(%s)", name)
+    assert "motive model show" in (caught.value.diag.message_hint or "")
+
+
+def test_a_model_that_has_said_nothing_is_not_taken_to_agree(annotation: Annotation) -> None:
+    """On either side of the comparison; one that has spoken of one table alone is compared on that one."""
+    annotation.table()
+    annotation.execute("create table others (id integer primary key, body text)")
+    annotation.attach("others")
+    annotation.execute("insert into texts (body) values (%s)", GIFT)
+    annotation.drain()
+    old = old_name(annotation)
+    for pair in ((old, NEWER_NAME), (NEWER_NAME, old)):
+        with pytest.raises(psycopg.errors.UndefinedObject, match=f"{NEWER_NAME}' has said nothing"):
+            annotation.execute("select * from motive.diff(%s, %s)", *pair)
+    annotation.value("select motive.correct('texts', '1', '{performance}')")
+    annotation.execute("insert into texts (body) values (%s)", FAST)
+    annotation.drain()
+    assert annotation.execute("select * from motive.diff(%s, 'person')", old).fetchall() == []
+
+
+def test_only_an_owner_has_a_model_forgotten(annotation: Annotation, alice: Connection) -> None:
+    """What it said of another's table stays."""
+    annotation.table()
+    annotation.execute("grant select on texts to granted")
+    annotation.execute(
+        "insert into motive.shadow_result (attachment, key, model, hash, motives, confidence) "
+        "select a.id, '[\"1\"]', 'tried', '', '{gift}', 1 from motive.attachment as a"
+    )
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="must be owner"):
+        alice.execute("select motive.forget('tried', 'texts')")
+    assert alice.execute("select motive.forget('tried')").fetchone() == (1,)
+    assert annotation.value("select count(*) from motive.shadow_result") == 1
+    assert annotation.value("select motive.forget('tried')") == 1
