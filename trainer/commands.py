@@ -43,9 +43,9 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def label(args: argparse.Namespace) -> None:
-    """Asks an endpoint for votes; writes proposals to review or, with --accept, the agreed ones as labels."""
+    """Asks an endpoint for votes; writes proposals to review and, with --accept, takes the agreed ones as labels."""
     from sidecar.repository import read_taxonomy
-    from trainer.label import Endpoint, propose, summary
+    from trainer.label import Endpoint, propose, summary, write_review
     from trainer.readers import read_any
     from trainer.texts import write_examples
 
@@ -59,15 +59,17 @@ def label(args: argparse.Namespace) -> None:
     with bar("votes") as advance:
         proposals = propose(examples, read_taxonomy(args.taxonomy), endpoint, journal, advance)
     print(summary(proposals, endpoint))
-    proposals = [p for p in proposals if p.votes]
-    good = [p.example for p in proposals if p.agreement >= args.agreement]
+    good = [p for p in proposals if p.votes and p.agreement >= args.agreement]
+    taken = {p.example.text for p in good} if args.accept else set()
+    rest = [p for p in proposals if p.example.text not in taken]
+    review = args.to.with_suffix(".review.jsonl")
+    write_review(review, rest)
+    print(f"{len(rest)} texts to review are in {review}, those that the votes agree on least first.")
     if args.accept:
-        write_examples(args.to, good)
+        write_examples(args.to, [p.example for p in good])
         print(f"{len(good)} texts written to {args.to}.")
     else:
-        review = args.to.with_suffix(".review.jsonl")
-        write_examples(review, [p.example for p in proposals])
-        print(f"Proposals to review are in {review}; with --accept, {len(good)} would be taken as they are.")
+        print(f"With --accept, {len(good)} would be taken as they are.")
 
 
 def train(args: argparse.Namespace) -> None:

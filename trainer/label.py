@@ -7,7 +7,6 @@ joins a corpus only once a person accepts it.
 
 import hashlib
 import json
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ from typing import Any, TextIO
 from sidecar.redact import redact
 from sidecar.repository import Taxonomy
 from trainer.errors import TrainerError
-from trainer.texts import MISSING, Example
+from trainer.texts import MISSING, Example, to_row, write_rows
 
 Vote = dict[str, Any]
 """A line of the journal: text, vote (its number, 0 up), asked (see `asked`), motives (null if unreadable), tokens."""
@@ -56,8 +55,8 @@ class Proposal:
     example: Example
     agreement: float
     """Share of the votes asked for whose primary label is the proposed one; an unreadable vote agrees with none."""
-    votes: int
-    """How many can be read."""
+    votes: tuple[tuple[str, ...], ...]
+    """What each vote that can be read says, codes, none for abstention."""
     tokens_in: int
     tokens_out: int
 
@@ -74,12 +73,11 @@ def instructions(taxonomy: Taxonomy) -> str:
 
 
 def parse_answer(answer: str, taxonomy: Taxonomy) -> tuple[str, ...] | None:
-    """The labels in a model's answer, without the abstention code; None where it cannot be read or names others."""
-    match = re.search(r"\{.*\}", answer, re.DOTALL)
-    try:
-        codes = json.loads(match.group())["motives"] if match else None
-    except (ValueError, KeyError, TypeError):
-        return None
+    """The labels in the last JSON object of an answer, for models think aloud first; without the abstention code.
+
+    None where it cannot be read or names others.
+    """
+    codes = (_last_object(answer) or {}).get("motives")
     if not isinstance(codes, list) or not codes:
         return None
     known = {*taxonomy.codes, taxonomy.abstention.code}
@@ -89,13 +87,47 @@ def parse_answer(answer: str, taxonomy: Taxonomy) -> tuple[str, ...] | None:
     return motives if codes[0] != taxonomy.abstention.code else ()
 
 
+def _last_object(answer: str) -> dict[str, Any] | None:
+    """The last JSON object in an answer that is not within another; None where there is none."""
+    decoder, last, at = json.JSONDecoder(), None, answer.find("{")
+    while at >= 0:
+        try:
+            last, end = decoder.raw_decode(answer, at)
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = answer.find("{", end)
+    return last
+
+
+def read_completion(body: str) -> tuple[str, tuple[int, int]]:
+    """What a chat completion says, and the tokens read and written; raises TrainerError where `body` is none.
+
+    Some endpoints answer errors with status 200: no vote is to be counted for these.
+    """
+    try:
+        answer = json.loads(body)
+        content = answer["choices"][0]["message"].get("content") or ""
+        if not isinstance(content, str):  # parts, of which those of a thinking model are not all text
+            content = "".join(part.get("text") or "" for part in content)
+        usage = answer.get("usage") or {}
+        return content, (int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        said = " ".join(body.split())[:200]
+        raise TrainerError(
+            f"the endpoint gives no chat completion but {said!r}; mend it, or --url, which often ends in /v1, and run "
+            "the same command to go on"
+        ) from None
+
+
 def propose(
     examples: Sequence[Example], taxonomy: Taxonomy, endpoint: Endpoint, journal: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Proposal]:  # fmt: skip
     """Asks for every vote that `journal` lacks; one proposal for each text, in order, those of equal texts joined.
 
-    Personal data is masked before a text leaves. Raises TrainerError where the endpoint refuses or cannot be reached.
+    Personal data is masked before a text leaves. What fails for a while (429, 5xx, a lost connection) is asked again
+    three times, after the pause that the endpoint names. Raises TrainerError where the endpoint refuses, cannot be
+    reached or gives no completion.
     """
     import openai
 
@@ -114,16 +146,12 @@ def propose(
     lock = threading.Lock()
 
     def vote(text: str, number: int) -> None:
-        answer = client.chat.completions.create(
+        response = client.chat.completions.with_raw_response.create(
             model=endpoint.model,
             messages=[{"role": "system", "content": system}, {"role": "user", "content": redact(text)[0]}],
             **({**options, "seed": number} if endpoint.seed else options),
         )
-        if not hasattr(answer, "choices"):  # a page of HTML comes as a string
-            raise TrainerError(f"{client.base_url} gives no chat completions; mend --url, which often ends in /v1")
-        usage = answer.usage
-        spent = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
-        said = (answer.choices[0].message.content if answer.choices else None) or ""
+        said, spent = read_completion(response.http_response.text)
         row = {"text": text, "vote": number, "asked": of, "motives": parse_answer(said, taxonomy), "tokens": spent}
         with lock:  # here, not where votes are awaited: what is paid for is kept, whatever else is under way
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -181,13 +209,22 @@ def tally(example: Example, rows: Sequence[Vote | None]) -> Proposal:
     spent = [row["tokens"] for row in rows if row]
     tokens = (sum(t[0] for t in spent), sum(t[1] for t in spent))
     if not votes:
-        return Proposal(replace(example, motives=(), unlabelled=MISSING), 0.0, 0, *tokens)
+        return Proposal(replace(example, motives=(), unlabelled=MISSING), 0.0, (), *tokens)
     primary, agreed = Counter(v[0] if v else "" for v in votes).most_common(1)[0]
     counts = Counter(code for v in votes for code in v)
     rest = [code for code, n in counts.most_common() if 2 * n >= len(votes) and code != primary]
     motives = (primary, *rest) if primary else ()
     labelled = replace(example, motives=motives, source=example.source or "proposed", unlabelled="")
-    return Proposal(labelled, agreed / len(rows), len(votes), *tokens)
+    return Proposal(labelled, agreed / len(rows), tuple(votes), *tokens)
+
+
+def write_review(path: Path, proposals: Sequence[Proposal]) -> None:
+    """Writes JSON Lines for a person to mend, least agreed first: each text as in a corpus, agreement, and votes.
+
+    A text without a readable vote has null for its motives.
+    """
+    ordered = sorted(proposals, key=lambda p: p.agreement)
+    write_rows(path, ({**to_row(p.example), "agreement": round(p.agreement, 2), "votes": p.votes} for p in ordered))
 
 
 def cost(proposals: Sequence[Proposal], endpoint: Endpoint) -> float:

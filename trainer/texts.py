@@ -123,13 +123,21 @@ def _example(path: Path, number: int, line: str) -> Example:
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
-    """Writes JSON Lines, one text a line, empty fields left out; unlabelled texts get null for their motives."""
+    """Writes JSON Lines, one text a line, in the form of `to_row`."""
+    write_rows(path, map(to_row, examples))
+
+
+def to_row(example: Example) -> dict[str, object]:
+    """A text as named fields, empty ones left out; an unlabelled text has None for its motives."""
+    row: dict[str, object] = {"text": example.text, "motives": None if example.unlabelled else list(example.motives)}
+    return row | {name: value for name, value in asdict(example).items() if name in FIELDS and value}
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Writes JSON Lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as stream:
-        for example in examples:
-            row: dict[str, object] = {"text": example.text}
-            row["motives"] = None if example.unlabelled else list(example.motives)
-            row |= {name: value for name, value in asdict(example).items() if name in FIELDS and value}
+        for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

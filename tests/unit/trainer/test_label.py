@@ -25,24 +25,29 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.status = 200
+        self.scripted: list[tuple[int, str]] = []
+        """Status and body of the next answers, in place of what `reply` would say."""
         self.unheld = threading.Event()
         """Until it is set, texts that say "slow" get no answer."""
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.requests.append(body)
-                text, seed = body["messages"][1]["content"], body.get("seed", 0)
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.requests.append(asked)
+                text, seed = asked["messages"][1]["content"], asked.get("seed", 0)
                 message = {"role": "assistant", "content": server.reply(text, seed)}
                 answer = {
                     "id": "1", "object": "chat.completion", "created": 0, "model": "m",
                     "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
                     "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
                 }  # fmt: skip
-                data = json.dumps(answer if server.status == 200 else {"error": {"message": "no credit"}}).encode()
-                self.send_response(server.status)
-                self.send_header("Content-Type", "application/json")
+                body = json.dumps(answer if server.status == 200 else {"error": {"message": "no credit"}})
+                status, body = server.scripted.pop(0) if server.scripted else (server.status, body)
+                data = body.encode()
+                self.send_response(status)
+                self.send_header("Retry-After-Ms", "1")
+                self.send_header("Content-Type", "text/html" if body.startswith("<") else "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -52,7 +57,7 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        self.thread = threading.Thread(target=self.http.serve_forever)
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
         self.thread.start()
 
     def reply(self, text: str, seed: int) -> str:
@@ -95,14 +100,14 @@ def test_votes_are_counted_and_the_unreadable_propose_nothing(
         ("hello", ()),
     ]
     assert [round(p.agreement, 2) for p in found] == [1.0, 1.0, 0.33, 0.0]
-    assert [p.votes for p in found] == [3, 3, 3, 0]
+    assert [len(p.votes) for p in found] == [3, 3, 3, 0]
     assert cost(found, endpoint(server)) == pytest.approx(12 * (1000 * 2 + 100 * 10) / 1e6), "all votes were paid for"
     assert "3 proposals; 1 texts got no readable vote" in summary(found, endpoint(server))
 
 
 def test_a_vote_that_cannot_be_read_agrees_with_none(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
     (found,) = propose([Example("odd")], taxonomy, endpoint(server), tmp_path / "votes.jsonl")
-    assert (found.example.motives, found.votes, round(found.agreement, 2)) == (("refund",), 1, 0.33)
+    assert (found.example.motives, found.votes, round(found.agreement, 2)) == (("refund",), (("refund",),), 0.33)
 
 
 def test_equal_texts_are_asked_for_once(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
@@ -191,10 +196,89 @@ def test_nothing_is_accepted_without_being_told(
     assert (taken.text, taken.motives, taken.source) == ("money back", ("refund", "defect"), "proposed")
 
 
+def test_what_is_not_accepted_is_to_be_reviewed_least_agreed_first_with_its_votes(
+    server: Server, tmp_path: Path, taxonomy: Taxonomy
+) -> None:
+    (tmp_path / "raw.csv").write_text("body\nmixed\nmoney back\n???\n", encoding="utf-8")
+    command = (
+        "label", tmp_path / "raw.csv", "--to", tmp_path / "new.jsonl", "--model", "m", "--url", server.url,
+        "--key", "k", "--taxonomy", tmp_path / "taxonomy.toml", "--parallel", 1,
+    )  # fmt: skip
+
+    def review() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (tmp_path / "new.review.jsonl").read_text().splitlines()]
+
+    assert run(*command) == 0
+    assert [row["text"] for row in review()] == ["???", "mixed", "money back"]
+    assert run(*command, "--accept") == 0
+    assert [e.text for e in read_examples(tmp_path / "new.jsonl")] == ["money back"]
+    assert review() == [
+        {"text": "???", "motives": None, "agreement": 0.0, "votes": []},
+        {
+            "text": "mixed", "motives": ["refund"], "source": "proposed", "agreement": 0.33,
+            "votes": [["refund"], ["defect"], ["delivery"]],
+        },
+    ]  # fmt: skip
+
+
 def test_an_endpoint_that_refuses_is_named_in_one_sentence(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
     server.status = 401
     with pytest.raises(TrainerError, match="no credit"):
         propose(TEXTS, taxonomy, endpoint(server), tmp_path / "votes.jsonl")
+
+
+def completion(message: object) -> str:
+    """The body of a chat completion."""
+    return json.dumps({"choices": [{"index": 0, "message": message}]})
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("<html>Log in</html>", "Log in"),
+        ("{not json", "{not json"),
+        ("", "''"),
+        ('{"error": {"message": "provider overloaded"}}', "provider overloaded"),
+        ('{"choices": []}', "choices"),
+        ('{"choices": null}', "choices"),
+        ('{"choices": [{"index": 0}]}', "choices"),
+        (completion(None), "choices"),
+        (completion({"content": 3}), "choices"),
+    ],
+)
+def test_an_answer_that_is_no_completion_ends_the_run_and_is_no_vote(
+    server: Server, taxonomy: Taxonomy, tmp_path: Path, body: str, said: str
+) -> None:
+    server.scripted = [(200, body)]
+    one = replace(endpoint(server), votes=1)
+    with pytest.raises(TrainerError, match=f"gives no chat completion but .*{said}.*--url"):
+        propose(TEXTS[:1], taxonomy, one, tmp_path / "votes.jsonl")
+    (found,) = propose(TEXTS[:1], taxonomy, one, tmp_path / "votes.jsonl")
+    assert found.example.motives == ("refund",)
+
+
+def test_a_message_in_parts_is_joined_and_one_without_content_is_a_vote_that_cannot_be_read(
+    server: Server, taxonomy: Taxonomy, tmp_path: Path
+) -> None:
+    parts = [{"type": "thinking", "thinking": []}, {"type": "text", "text": '{"motives": '}, {"text": '["defect"]}'}]
+    server.scripted = [(200, completion({"content": parts})), (200, completion({"content": None}))]
+    found = propose(TEXTS[:2], taxonomy, replace(endpoint(server), votes=1), tmp_path / "votes.jsonl")
+    assert [p.votes for p in found] == [(("defect",),), ()]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_endpoint_that_fails_for_a_while_is_asked_again_and_at_last_given_up(
+    server: Server, taxonomy: Taxonomy, tmp_path: Path, status: int
+) -> None:
+    failure = (status, '{"error": {"message": "slow down"}}')
+    one = replace(endpoint(server), votes=1)
+    server.scripted = [failure] * 2
+    (found,) = propose(TEXTS[:1], taxonomy, one, tmp_path / "votes.jsonl")
+    assert found.example.motives == ("refund",)
+    server.scripted = [failure] * 4
+    with pytest.raises(TrainerError, match=r"the endpoint failed .*slow down.*run the same command to go on"):
+        propose(TEXTS[1:2], taxonomy, one, tmp_path / "votes.jsonl")
+    assert len(server.requests) == 3 + 4
 
 
 @pytest.mark.parametrize(
@@ -209,6 +293,9 @@ def test_an_endpoint_that_refuses_is_named_in_one_sentence(server: Server, taxon
         ('{"motives": 3}', None),
         ('{"motives": [{"code": "refund"}]}', None),
         ('[{"code": "refund"}]', None),
+        ('<think>{"motives": ["defect"]} or so {</think>{"motives": ["refund"]}', ("refund",)),
+        ('{"motives": ["refund"]} (I am sure :-})', ("refund",)),
+        ('{"a":' * 2_000, None),
     ],
 )
 def test_answers_are_read_strictly(answer: str, labels: tuple[str, ...] | None, taxonomy: Taxonomy) -> None:
