@@ -66,7 +66,7 @@ FAULTS: tuple[Fault, ...] = (
         "UNAVAILABLE",
         "58000",
         True,
-        "Start the sidecar (motive serve), or correct 'target' in motive.settings; motive check shows what is wrong.",
+        "Start the sidecar (motive serve), or correct target and tls_* in motive.settings; motive check shows which.",
     ),
     Fault(
         DeadlineError,
