@@ -1,5 +1,6 @@
 """Training proper: transformers' Trainer around the classifier, with the levers that small corpora need."""
 
+import copy
 import ctypes
 import hashlib
 from collections.abc import Sequence
@@ -50,6 +51,8 @@ class Learner(nn.Module):
     def __init__(self, classifier: MotiveClassifier, weight: Tensor, options: Optimisation) -> None:
         super().__init__()
         self.classifier, self.options = classifier, options
+        # a part of the learner, so that a checkpoint holds it
+        self.average = copy.deepcopy(classifier).requires_grad_(False) if options.average else nn.Module()
         self.weight: Tensor
         self.register_buffer("weight", weight)
 
@@ -79,25 +82,27 @@ def divergence(a: Tensor, b: Tensor, labels: int) -> Tensor:
 
 
 class RunningAverage(TrainerCallback):
-    """Keeps an exponential average of the weights and puts it in place of the last ones at the end."""
+    """Moves the learner's average towards the weights after each step, and puts it in their place at the end."""
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
-        self.average: dict[str, Tensor] = {}
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
         with torch.no_grad():
-            for name, value in model.named_parameters():
-                if value.requires_grad:
-                    held = self.average.setdefault(name, value.detach().clone())
-                    held.lerp_(value.detach(), 1 - decay)
+            for held, value in _averaged(model):
+                held.lerp_(value, 1 - decay)
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         with torch.no_grad():
-            for name, value in model.named_parameters():
-                if name in self.average:
-                    value.copy_(self.average[name])
+            for held, value in _averaged(model):
+                value.copy_(held)
+
+
+def _averaged(learner: Learner) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Each average with the trained weights that it is of."""
+    pairs = zip(learner.average.parameters(), learner.classifier.parameters(), strict=True)
+    return [(held, value) for held, value in pairs if value.requires_grad]
 
 
 class Watch(TrainerCallback):

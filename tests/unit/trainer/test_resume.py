@@ -39,6 +39,19 @@ def killed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[C
     return config, folder / "model.checkpoints", folder / "straight"
 
 
+def test_the_running_average_goes_on_where_it_was(tiny_base: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, tiny_base, epochs=3.0, average=0.99)
+    train(config, tmp_path / "straight")
+    with pytest.MonkeyPatch.context() as patch:
+        with_average = learn.callbacks
+        patch.setattr(learn, "callbacks", lambda options: [*with_average(options), Stop()])
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "model")
+    train(config, tmp_path / "model", resume=True)
+    a, b = (read_trained(tmp_path / name).model.state_dict() for name in ("model", "straight"))
+    assert all(torch.allclose(a[key], b[key], atol=1e-6) for key in a)
+
+
 def halve(path: Path) -> None:
     """Cuts a file off in its middle."""
     with path.open("r+b") as stream:
