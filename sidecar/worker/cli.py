@@ -37,6 +37,7 @@ _KINDS: dict[object, Callable[[str], object]] = {
 def _run(arguments: argparse.Namespace) -> int:
     from sidecar import logs
     from sidecar.metrics_worker import worker_metrics
+    from sidecar.worker.lane import REFUSED_HINT
     from sidecar.worker.run import Worker, stopped_by_signals
 
     settings = gather(vars(arguments))
@@ -48,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except psycopg.Error as error:
         raise UnavailableError(
             f"the database refuses: {str(error).strip().splitlines()[0]}",
-            "Correct --dsn; the database needs the extension, the role motive.grant_worker(role).",
+            REFUSED_HINT,
         ) from None
     return 0
 

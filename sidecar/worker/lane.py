@@ -23,6 +23,8 @@ STEP_ROWS = 2000
 RETURNED_S = 0.5
 """Rows that somebody had locked come back after a moment: until then there is still something to do."""
 LOST_CONNECTION_LOG_S = 15.0
+REFUSED_HINT = "Correct --dsn; the database needs the extension, the role motive.grant_worker(role)."
+"""What to do where the database refuses: one that is away comes back by itself."""
 
 TOO_MUCH = (DeadlineError, OverloadError)
 """Faults that a smaller claim may not meet."""
@@ -215,4 +217,5 @@ class Lane:
         self.close()
         if time.monotonic() - self._logged_at >= LOST_CONNECTION_LOG_S and not self._shared.stopping.is_set():
             self._logged_at = time.monotonic()
-            log.warning("the database is away or refuses, trying again: %s", str(error).strip().splitlines()[0])
+            reason = str(error).strip().splitlines()[0]
+            log.warning("the database is away or refuses, trying again: %s. If it refuses: %s", reason, REFUSED_HINT)
