@@ -1,6 +1,7 @@
 """What outgrows one machine, as processes: two sidecars behind one address, three workers, two Tritons.
 
-One of each is killed, and the model is switched, while rows come in and calls are made.
+One of each is killed, the model is switched, and all sidecars and all Tritons are away for a while and come back, while
+rows come in and calls are made.
 """
 
 import threading
@@ -26,7 +27,9 @@ pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(600)]
 PAUSE_S = 0.05
 WAIT_S = 90.0
 AWAY = ("58000", "57014", "53000")
-"""What a call may meet while a sidecar dies under it."""
+"""What a call may meet while a sidecar dies under it, or nobody answers."""
+AWAY_INSERTS = 80
+"""Of each client, before what is away comes back: seconds in which inline mode gives up, pauses, and tries again."""
 
 
 class Client(threading.Thread):
@@ -112,12 +115,12 @@ class Everything:
     ) -> None:
         self.models = path / "models"
         self.quiet: list[str] = []
+        self._run_sidecar = run_sidecar
         first = write_tiny_model(path / "first")
         release(first, self.models, backend="python", say=self.quiet.append)
         self.tritons: list[TritonProcess] = [run_triton(self.models / "triton").start() for _ in range(2)]
-        engine = triton_engine(self.tritons, self.models)
         ports = [free_port() for _ in range(2)]
-        self.sidecars: list[SidecarProcess] = [run_sidecar(engine, listen=f"127.0.0.1:{port}") for port in ports]
+        self.sidecars: list[SidecarProcess] = [self.start_sidecar(f"127.0.0.1:{port}") for port in ports]
         for sidecar in self.sidecars:
             sidecar.wait_serving()
         balancer = TcpProxy(*(("127.0.0.1", port) for port in ports))
@@ -129,13 +132,22 @@ class Everything:
         self.session.execute("create table queued (id bigint generated always as identity primary key, body text)")
         self.session.execute("create table instant (id bigint generated always as identity primary key, body text)")
         self.session.execute("select motive.attach('queued', 'body'), motive.attach('instant', 'body', 'inline')")
-        self.workers: list[WorkerProcess] = [start_worker(dsn, balancer.address, "--lease-s", "5") for _ in range(3)]
-        for worker in self.workers:
-            stack.callback(worker.end)
+        self._dsn, self._address, self._stack = dsn, balancer.address, stack
+        self.workers: list[WorkerProcess] = [self.start_worker() for _ in range(3)]
         self.calls, self.queued, self.inline = (Client(dsn, act) for act in (call, insert_queued, insert_inline))
         for client in self.clients:
             client.start()
             stack.callback(client.stop)
+
+    def start_sidecar(self, listen: str) -> SidecarProcess:
+        """A sidecar that asks both Tritons."""
+        return self._run_sidecar(triton_engine(self.tritons, self.models), listen=listen)
+
+    def start_worker(self) -> WorkerProcess:
+        """A worker that asks both sidecars."""
+        worker = start_worker(self._dsn, self._address, "--lease-s", "5")
+        self._stack.callback(worker.end)
+        return worker
 
     @property
     def clients(self) -> tuple[Client, ...]:
@@ -154,9 +166,38 @@ class Everything:
             f"a new row to be annotated after {after}",
         )
 
+    def only_inserts_go_on(self, without: str) -> None:
+        """Waits until inserts have gone on for a while without an answer, and calls have failed."""
+        for client in (self.queued, self.inline):
+            client.more(f"inserts to go on without {without}", AWAY_INSERTS)
+        before = len(self.calls.faults)
+        wait_until(
+            lambda: self.calls.error or len(self.calls.faults),
+            lambda faults: not isinstance(faults, int) or faults > before,
+            WAIT_S,
+            f"calls to fail without {without}",
+        )
+        assert self.calls.error is None, self.calls.error
 
-def test_one_of_each_may_die_and_the_model_change_under_load_and_nothing_is_lost(everything: Everything) -> None:
-    """Calls are answered again at once, no insert ever fails, every row has the label of its text."""
+    def restart_what_died(self) -> None:
+        """Whatever was killed runs again, where it ran before."""
+        for triton in self.tritons:
+            if triton.process is not None and triton.process.poll() is not None:
+                triton.start()
+        for place, sidecar in enumerate(self.sidecars):
+            if sidecar.process.poll() is not None:
+                self.sidecars[place] = self.start_sidecar(sidecar.target)
+        for sidecar in self.sidecars:
+            sidecar.wait_serving()
+        for place, worker in enumerate(self.workers):
+            if worker.process.poll() is not None:
+                self.workers[place] = self.start_worker()
+
+
+def test_one_of_each_and_then_all_may_die_and_the_model_change_under_load_and_nothing_is_lost(
+    everything: Everything,
+) -> None:
+    """While one is left, calls are answered at once; no insert ever fails; every row has the label of its text."""
     everything.goes_on("the start")
     everything.tritons[0].kill()
     everything.goes_on("the death of a Triton")
@@ -173,11 +214,24 @@ def test_one_of_each_may_die_and_the_model_change_under_load_and_nothing_is_lost
         "rows to be annotated by the newer model",
     )
     everything.goes_on("the switch of the model")
+    # A call in flight on the sidecar that died may be lost; the next one finds the other.
+    assert len(everything.calls.faults) <= 5, everything.calls.faults
+    everything.restart_what_died()
+    everything.goes_on("the return of the dead")
+    everything.sidecars[0].terminate()
+    everything.sidecars[1].kill()
+    assert everything.sidecars[0].wait() == 0
+    everything.only_inserts_go_on("a sidecar")
+    everything.restart_what_died()
+    everything.goes_on("the return of both sidecars")
+    for triton in everything.tritons:
+        triton.kill()
+    everything.only_inserts_go_on("a Triton")
+    everything.restart_what_died()
+    everything.goes_on("the return of both Tritons")
     for client in everything.clients:
         client.stop()
     assert everything.queued.faults == everything.inline.faults == []
-    # A call in flight on the sidecar that died may be lost; the next one finds the other.
-    assert len(everything.calls.faults) <= 5, everything.calls.faults
     wait_until(
         lambda: value(everything.session, "select count(*) from motive.queue"),
         lambda n: n == 0,
