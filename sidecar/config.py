@@ -47,7 +47,7 @@ class Settings:
     tls_client_ca: str = ""
     """PEM file of the authority that clients' certificates must come from (mutual TLS)."""
     token_file: str = ""
-    """File that holds the token which every call must carry; empty for none."""
+    """File of tokens, one a line, of which every call must carry one; empty for none. Read again when it changes."""
     insecure: bool = False
     """Listen beyond this machine without TLS."""
     batch_tokens: int = limits.BATCH_TOKENS

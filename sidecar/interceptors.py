@@ -1,7 +1,6 @@
 """Around every call: a request id, the metrics, and errors that say what to do without saying how we are built."""
 
 import asyncio
-import hmac
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -112,30 +111,3 @@ def _place(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else "?"
-
-
-class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets motive.v1 and reflection be called only with `authorization: Bearer TOKEN`; health stays open to probes."""
-
-    def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
-        self._refusal = grpc.unary_unary_rpc_method_handler(self._refuse)
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Refuses with UNAUTHENTICATED before anything of the request is read."""
-        if details.method.startswith("/grpc.health."):
-            return await continuation(details)
-        given = next((value for key, value in details.invocation_metadata or () if key == "authorization"), "")
-        given = given if isinstance(given, bytes) else given.encode()
-        if hmac.compare_digest(given, self._expected):
-            return await continuation(details)
-        return self._refusal
-
-    @staticmethod
-    async def _refuse(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
-        message = "the call has no valid token; give the client the one in the sidecar's token_file"
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)

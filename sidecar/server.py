@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import signal
-from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -18,7 +17,7 @@ from sidecar.config import Settings, parse_address
 from sidecar.engines.open import open_engine
 from sidecar.errors import ConfigError
 from sidecar.health import Health
-from sidecar.interceptors import CallInterceptor, TokenInterceptor
+from sidecar.interceptors import CallInterceptor
 from sidecar.metrics import Metrics
 from sidecar.metrics_server import metrics_server
 from sidecar.model_switch import ModelSwitch
@@ -26,6 +25,7 @@ from sidecar.pb import motive_pb2_grpc as pb_grpc
 from sidecar.service import SERVICE, MotiveService
 from sidecar.socket_lock import open_to_group, owned_socket
 from sidecar.tls import CertificateFiles, server_credentials
+from sidecar.tokens import TokenFile, TokenInterceptor
 from sidecar.traces import traces
 
 __all__ = ["open_engine", "serve"]
@@ -56,8 +56,9 @@ async def serve(settings: Settings) -> None:
 
 async def _run(settings: Settings, models: ModelSwitch, metrics: Metrics) -> None:
     calls = CallInterceptor(metrics)
+    tokens = [TokenInterceptor(TokenFile(settings.token_file))] if settings.token_file else []
     server = grpc.aio.server(
-        interceptors=[*_token(settings), calls],
+        interceptors=[*tokens, calls],
         options=[
             # Twice what is allowed, so that a message somewhat too big is answered by us, and rightly.
             ("grpc.max_receive_message_length", 2 * limits.MAX_MESSAGE_BYTES),
@@ -94,21 +95,6 @@ async def _drain(server: grpc.aio.Server, calls: CallInterceptor, grace_s: float
     await asyncio.wait([stopping, asyncio.create_task(calls.idle())], return_when=asyncio.FIRST_COMPLETED)
     await server.stop(_STREAMS_GRACE_S)
     await stopping
-
-
-def _token(settings: Settings) -> list[TokenInterceptor]:
-    if not settings.token_file:
-        return []
-    try:
-        token = Path(settings.token_file).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"token_file cannot be read: {error.strerror}", "Let this user read it.") from None
-    if not token.isascii() or not token.isprintable() or len(token) < limits.MIN_TOKEN:
-        raise ConfigError(
-            f"the token in {settings.token_file} has fewer than {limits.MIN_TOKEN} plain characters",
-            "Make one: openssl rand -hex 32.",
-        )
-    return [TokenInterceptor(token)]
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> str:

@@ -16,6 +16,12 @@ log = logging.getLogger(__name__)
 Stamp = tuple[tuple[int, int, int], ...]
 
 
+def stamp(*paths: str) -> Stamp:
+    """Changes whenever one of the files is written or replaced; raises OSError where one is missing."""
+    stats = [Path(path).stat() for path in paths]
+    return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+
+
 @dataclass(frozen=True)
 class CertificateFiles:
     """PEM files: a certificate chain with its key, and the authority that the other side must come from.
@@ -28,9 +34,8 @@ class CertificateFiles:
     ca: str = ""
 
     def stamp(self) -> Stamp:
-        """Changes whenever a file is written or replaced; raises OSError where one is missing."""
-        stats = [Path(path).stat() for path in (self.cert, self.key, self.ca) if path]
-        return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+        """The stamp of those files that are given; raises OSError where one is missing."""
+        return stamp(*(path for path in (self.cert, self.key, self.ca) if path))
 
     def check(self) -> None:
         """Raises OSError or ssl.SSLError where a file cannot be read or the key is not the certificate's."""

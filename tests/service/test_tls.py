@@ -110,6 +110,33 @@ def test_calls_without_the_token_are_refused_and_health_stays_open(
     assert TOKEN not in sidecar.log()
 
 
+def test_a_new_token_is_taken_beside_the_old_one_and_then_in_its_place_without_a_restart(
+    run_sidecar: RunSidecar, tiny_repository: Path, tmp_path: Path
+) -> None:
+    """A file that cannot be used leaves those in force that it held before."""
+    newer = TOKEN[::-1]
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    sidecar = run_sidecar(f"onnx:{tiny_repository}", flags=["--token-file", str(file)]).wait_serving()
+
+    def accepted() -> list[str]:
+        return [token for token in (TOKEN, newer) if ask(sidecar.target, None, token) == grpc.StatusCode.OK]
+
+    assert accepted() == [TOKEN]
+    for text, expected in (
+        (f"{TOKEN}\n\n{newer}\n", [TOKEN, newer]),
+        (f"{newer}\nshort\n", [TOKEN, newer]),
+        ("", [TOKEN, newer]),
+        (f"{newer}\n", [newer]),
+    ):
+        file.write_text(text)
+        assert accepted() == expected, text
+    file.unlink()
+    assert accepted() == [newer]
+    assert sidecar.log().count("cannot be used") == 3
+    assert newer not in sidecar.log()
+
+
 def test_the_way_to_triton_is_mutual_tls_and_follows_a_new_certificate(
     run_sidecar: RunSidecar, run_triton: RunTriton, tiny_repository: Path, authority: Authority, tmp_path: Path
 ) -> None:
