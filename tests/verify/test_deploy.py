@@ -25,18 +25,11 @@ DOCKERFILES = sorted(DEPLOY.glob("*/Dockerfile"))
 ONE_SHOT = {"setup", "models"}
 TOOLS = {"release"}
 """Run by hand, never by `up`."""
-KNOWN = {
-    *("image", "build", "user", "command", "entrypoint", "environment", "secrets", "ports", "networks", "volumes"),
-    *("tmpfs", "healthcheck", "depends_on", "restart", "read_only", "cap_drop", "security_opt", "logging", "profiles"),
-    *("pull_policy",),
-    *("mem_limit", "shm_size", "stop_signal", "stop_grace_period", "network_mode", "group_add", "deploy"),
-}
-"""What the compose specification calls the parts of a service, as far as they are used here."""
 
 
 def defaults() -> dict[str, str]:
-    """The variables of .env."""
-    return variables((ROOT / ".env").read_text(encoding="utf-8"))
+    """The variables of .env.example, which an operator copies to .env."""
+    return variables((ROOT / ".env.example").read_text(encoding="utf-8"))
 
 
 def variables(text: str) -> dict[str, str]:
@@ -44,21 +37,23 @@ def variables(text: str) -> dict[str, str]:
 
 
 def choices() -> list[dict[str, str]]:
-    """The blocks at the top of .env, of which one is in force."""
-    blocks = re.findall(r"^#?(COMPOSE_PROFILES=(?:.+\n)+?)#?$", (ROOT / ".env").read_text("utf-8"), re.MULTILINE)
+    """The blocks at the top of .env.example, of which one is in force."""
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    blocks = re.findall(r"^#?(COMPOSE_PROFILES=(?:.+\n)+?)#?$", text, re.MULTILINE)
     return [variables(re.sub(r"^#", "", block, flags=re.MULTILINE)) for block in blocks]
 
 
-def substituted(text: str, **chosen: str) -> str:
-    """What compose makes of ${NAME}, in .env or `chosen`; a name that .env lacks is an error."""
+def substituted(**chosen: str) -> str:
+    """docker-compose.yml as compose reads it, with .env.example and `chosen`."""
     values = {**defaults(), **chosen}
-    return re.sub(r"\$\{(\w+)\}", lambda match: values[match.group(1)], text)
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    return re.sub(r"\$\{(\w+)[^}]*\}", lambda match: values[match.group(1)], text)
 
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    """docker-compose.yml with the defaults of .env, its merges done."""
-    document: dict[str, Any] = yaml.safe_load(substituted((ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+    """docker-compose.yml with the defaults of .env.example, its merges done."""
+    document: dict[str, Any] = yaml.safe_load(substituted())
     return document
 
 
@@ -74,9 +69,29 @@ def test_every_variable_has_its_default_and_every_default_is_used() -> None:
     assert used == set(defaults()) - {"COMPOSE_PROFILES"}
 
 
-def test_services_have_no_part_that_compose_does_not_know(services: dict[str, dict[str, Any]]) -> None:
-    """A misspelt one would be refused, or worse, passed over."""
-    assert {name: set(service) - KNOWN for name, service in services.items() if set(service) - KNOWN} == {}
+def test_a_setting_that_is_missing_or_blank_stops_everything() -> None:
+    """Blank, a port would be open to every network. Without Triton, the blank backend is meant."""
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    guards = set(re.findall(r"\$\{(\w+)([^}]*)\}", text))
+    blank = {"MOTIVE_TRITON_BACKEND"}
+    assert guards == {(name, ("?" if name in blank else ":?") + "see .env.example") for name, _ in guards}
+
+
+def test_what_operators_change_is_theirs_and_not_gits() -> None:
+    """Else `git pull` refuses to bring the next version."""
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {"/.env", "/secrets/", "/docker-compose.override.yml"} <= set(ignored)
+
+
+def test_the_file_is_of_composes_own_schema_with_each_choice(tmp_path: Path) -> None:
+    """A misspelt part would be refused, or worse, passed over."""
+    files = [tmp_path / f"{choice['COMPOSE_PROFILES']}.yml" for choice in choices()]
+    for file, choice in zip(files, choices(), strict=True):
+        file.write_text(yaml.safe_dump(yaml.safe_load(substituted(**choice))))
+    assert len(files) == 3
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", *map(str, files)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_whatever_a_service_names_exists(compose: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
@@ -166,7 +181,6 @@ def test_no_secret_stands_in_an_environment_or_in_the_repository(
             if re.search(r"PASSWORD|TOKEN_|TOKEN$|SECRET|DSN|SERVICEFILE", key):
                 assert str(value).startswith("/run/secrets/"), (name, key)
                 assert str(value).removeprefix("/run/secrets/") in service["secrets"], (name, key)
-    assert "/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
     assert not re.search(r"(?i)password|secret", "".join(defaults()))
     for path in (*DEPLOY.rglob("*.sh"), *DOCKERFILES):
@@ -212,7 +226,7 @@ def test_each_choice_in_the_defaults_is_whole_and_a_sidecar_takes_it() -> None:
     assert choices()[0].items() <= defaults().items()
     for choice in choices():
         assert set(choice) == set(choices()[0])
-        document = yaml.safe_load(substituted((ROOT / "docker-compose.yml").read_text("utf-8"), **choice))
+        document = yaml.safe_load(substituted(**choice))
         environment = {key: str(value) for key, value in document["services"]["sidecar"]["environment"].items()}
         engine = Settings.gather({}, environment).engine
         tritons = [

@@ -1,6 +1,9 @@
 """The systemd units start what exists, with settings that exist."""
 
+import configparser
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,26 @@ def test_a_unit_runs_without_root_and_without_new_privileges(path: Path) -> None
     lines = path.read_text(encoding="utf-8").splitlines()
     assert any(line.startswith(("User=motive", "DynamicUser=yes")) for line in lines)
     assert {"NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet="} <= set(lines)
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_unit_is_started_again_however_often_it_fails(path: Path) -> None:
+    """By default systemd gives up after five failures in ten seconds; the limit is read under [Unit] alone."""
+    unit = configparser.RawConfigParser(strict=False)
+    unit.read(path)
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert unit["Service"]["Restart"] == "always"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_knows_every_line_of_a_unit(tmp_path: Path) -> None:
+    """With a program in the place of ours, which is not installed here."""
+    copies = [tmp_path / path.name for path in UNITS]
+    for path, copy in zip(UNITS, copies, strict=True):
+        copy.write_text(
+            path.read_text(encoding="utf-8").replace("/opt/pg_motive/bin/motive", shutil.which("true") or "")
+        )
+    command = ["systemd-analyze", "verify", *map(str, copies)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    said = checked.stdout + checked.stderr
+    assert [line for line in said.splitlines() if any(copy.name in line for copy in copies)] == []
