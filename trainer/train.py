@@ -28,12 +28,13 @@ from trainer.classifier import (
 )
 from trainer.config import Config
 from trainer.destination import check_for_trained
-from trainer.distill import blend, read_votes
+from trainer.distill import blend, read_votes, text_key
 from trainer.errors import TrainerError, UnlearnableError
 from trainer.grid import Reach, measure_reach, put_on_grid
 from trainer.learn import Targets, begin
 from trainer.learnt import write_learnt
 from trainer.predict import Ids, evenly_spaced, predict, token_ids
+from trainer.progress import say
 from trainer.restarts import learn_with_restarts
 from trainer.split import Split, split
 from trainer.texts import Example, check_labels, read_examples
@@ -185,6 +186,8 @@ def train(
     wanted = targets(examples, taxonomy)
     if config.optimisation.teacher:
         votes = read_votes(config.resolve(config.optimisation.teacher), (*taxonomy.codes, taxonomy.abstention.code))
+        voted = sum(text_key(e.text) in votes for e in examples)
+        say(f"{voted:,} of {len(examples):,} training texts have votes in {config.optimisation.teacher}")
         wanted = blend(wanted, examples, votes, config.optimisation.teacher_share)
     work = checkpoints(folder)
     figures = learn_with_restarts(

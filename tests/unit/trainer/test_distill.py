@@ -1,5 +1,6 @@
 """A smaller student learns from what teachers say of the corpus."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -39,14 +40,16 @@ def test_votes_are_kept_by_key_and_blend_with_the_labels(tmp_path: Path) -> None
 
 
 def test_a_student_of_one_layer_learns_from_a_teacher(
-    trained: tuple[Config, Path], tiny_base: Path, tmp_path: Path
+    trained: tuple[Config, Path], tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, teacher = trained
     votes = tmp_path / "votes.jsonl"
     assert run("distill", teacher, "--config", config.path, "--to", votes) == 0
     assert len(read_votes(votes, ("refund", *CODES))) > 100
+    votes.write_text("".join(votes.read_text().splitlines(keepends=True)[:100]))
     student = write_config(tmp_path, tiny_base, epochs=1.0, layers=[0], teacher=votes.name, teacher_share=0.7)
     assert run("train", "--config", student.path, "--to", tmp_path / "student") == 0
+    assert re.search(r"^100 of \d+ training texts have votes in votes\.jsonl$", capsys.readouterr().err, re.MULTILINE)
     assert read_trained(tmp_path / "student").model.backbone.config.num_hidden_layers == 1
 
 
