@@ -65,12 +65,13 @@ def _texts(added: Parsers) -> None:
     p.add_argument("files", nargs="*", type=Path, help="JSON Lines, CSV, Parquet, Label Studio or Argilla exports")
     p.add_argument("--dsn", help="also read corrections from this database")
     p.add_argument("--query", help="instead of the corrections: any query with the columns text and motives")
-    p.add_argument("--to", type=Path, required=True, help="folder for corpus.jsonl and the report")
+    p.add_argument("--to", type=Path, required=True, help="folder for corpus.jsonl, its part test.jsonl, and a report")
     p.add_argument("--taxonomy", type=Path, default=TAXONOMY)
     _columns(p)
-    p.add_argument("--calibration-share", type=_share, default=0.1)
-    p.add_argument("--test-share", type=_share, default=0.1)
-    p.add_argument("--seed", type=int, default=17)
+    as_in = "by default %(default)s, as in a config that says nothing else"
+    p.add_argument("--calibration-share", type=_share, default=0.1, help=as_in)
+    p.add_argument("--test-share", type=_share, default=0.1, help=as_in)
+    p.add_argument("--seed", type=int, default=17, help=as_in)
     p.add_argument("--resemblance", type=_share, default=0.8, help="share of common shingles that makes a duplicate")
 
     p = _command(added, "label", commands.label, "propose labels for raw texts through an OpenAI-compatible endpoint")

@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from sidecar.pb import motive_pb2 as pb
+from sidecar.repository import read_taxonomy
 from tests.fixtures.sidecar_process import RunSidecar
 from tests.unit.trainer.conftest import run
 from tests.unit.trainer.tiny import corpus
 from trainer.answer import open_model
-from trainer.config import Config
+from trainer.cli import parser
+from trainer.config import Config, Data
 from trainer.scores import answered, scores
 from trainer.texts import read_examples, write_examples
+from trainer.train import corpus_split
 
 TEXTS = ["refund money back please cash", "hello nice weather monday", "broken screen dead crack"]
 
@@ -25,6 +28,25 @@ def test_a_csv_becomes_a_corpus_with_languages_and_without_the_abstention_code(p
     assert len(examples) == sum(report["parts"].values())
     assert {e.lang for e in examples} == {"en"}
     assert {m for e in examples for m in e.motives} == {"refund", "delivery", "defect"}
+
+
+def test_the_test_part_that_prepare_writes_is_the_one_that_train_holds_out(prepared: Config) -> None:
+    folder = prepared.path.parent
+    shares = ("--calibration-share", 0.2, "--test-share", 0.1)
+    to = ("--taxonomy", folder / "taxonomy.toml", "--to", folder / "again")
+    assert run("prepare", folder / "corpus.jsonl", *shares, *to) == 0
+    written = read_examples(folder / "again" / "test.jsonl")
+    assert written
+    assert {e.text for e in written} == {
+        e.text for e in corpus_split(prepared, read_taxonomy(folder / "taxonomy.toml")).test
+    }
+
+
+def test_prepare_splits_as_a_config_that_says_nothing_else() -> None:
+    given = parser().parse_args(["prepare", "texts.csv", "--to", "work"])
+    assert (given.seed, given.calibration_share, given.test_share) == (
+        Data.seed, Data.calibration_share, Data.test_share,
+    )  # fmt: skip
 
 
 def test_calibration_gives_a_threshold_a_label(exported: Path) -> None:
