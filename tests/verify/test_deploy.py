@@ -80,7 +80,18 @@ def test_a_setting_that_is_missing_or_blank_stops_everything() -> None:
 def test_what_operators_change_is_theirs_and_not_gits() -> None:
     """Else `git pull` refuses to bring the next version."""
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
-    assert {"/.env", "/secrets/", "/docker-compose.override.yml"} <= set(ignored)
+    alertmanagers = "/sidecar/deploy/prometheus/alertmanagers.yml"
+    assert {"/.env", "/secrets/", "/docker-compose.override.yml", alertmanagers} <= set(ignored)
+
+
+def test_the_readmes_compose_commands_name_services_that_exist(services: dict[str, dict[str, Any]]) -> None:
+    """And upgrade sidecar, PostgreSQL and the rest in this order, one at a time."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"\bdocker compose (?:up|run|exec|restart)(?: --?[a-zA-Z]+| \"\S+\")* ([a-z][a-z-]*)", text)
+    assert {"postgres", "sidecar", "worker", "prometheus", "release"} <= set(named) <= set(services)
+    upgrade = text[text.index("### Upgrade") : text.index("### Back up")]
+    steps = re.findall(r"^docker compose up --detach --wait(.*?) *#", upgrade, re.MULTILINE)
+    assert steps == [" sidecar", " postgres", ""]
 
 
 def test_the_file_is_of_composes_own_schema_with_each_choice(tmp_path: Path) -> None:
