@@ -18,48 +18,43 @@ create policy writers_add on motive.correction for insert
     with check (exists (select from motive.attachment as a where a.id = attachment and pg_catalog.has_any_column_privilege(a.target, 'UPDATE')));
 comment on policy writers_add on motive.correction is 'Who may update the table may record a correction';
 
--- A key of one column is its value as text, whatever it looks like. One of several is read as json, never as jsonb: that
--- would turn the text 1e3, given as a number, into 1000, which is another row's.
 -- API: private
-create function motive.normal_key(target regclass, key text) returns jsonb
+create function motive.normal_key(target regclass, key jsonb) returns jsonb
     language plpgsql stable parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
 declare
     names constant name[] := array(select k.name from motive.key_columns(target) as k);
-    given json;
-    parts text[];
-begin
-    if cardinality(names) = 1 then
-        return jsonb_build_array(key);
-    end if;
-    begin
-        given := key;
-    exception when invalid_text_representation then
-        null; -- refused below, like every other json that is no key
+    parts constant jsonb := case jsonb_typeof(key)
+        when 'array' then key
+        when 'object' then (select jsonb_agg(key -> n.name::text order by n.place) from unnest(names) with ordinality as n (name, place))
+        else jsonb_build_array(key)
     end;
-    case json_typeof(given)
-        when 'object' then
-            parts := array(select given ->> n.name::text from unnest(names) with ordinality as n (name, place) order by n.place);
-        when 'array' then
-            parts := array(select e.value from json_array_elements_text(given) with ordinality as e (value, place) order by e.place);
-        else
-            null;
-    end case;
-    if cardinality(parts) is distinct from cardinality(names) then
+    -- As jsonb the numbers 1e3 and 1000 are the same, as texts they are the keys of two rows.
+    unclear constant name := (
+        select k.name from motive.key_columns(target) with ordinality as k (name, type, type_id, plain, exact, digits, place)
+        join pg_type as t on t.oid = k.type_id
+        where t.typcategory = 'S' and jsonb_typeof(parts -> (k.place - 1)::integer) = 'number' limit 1);
+begin
+    if unclear is not null then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = format('%L is no key of %s', left(key, 200), target),
-            hint = format('Its columns are %s: give a JSON array of their values, in this order, or an object.', array_to_string(names, ', '));
+            message = format('%s is a number, and column %I of %s is a text', left(key::text, 200), unclear, target),
+            hint = 'Give to_jsonb(the key), or write it in double quotes: ''"1000"''.';
+    elsif key is null or jsonb_array_length(parts) <> cardinality(names) then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('%s is no key of %s', coalesce(left(key::text, 200), 'NULL'), target),
+            hint = format('Its columns are %s: give to_jsonb(the value), or of several columns an array, in this order, or an object.', array_to_string(names, ', '));
     end if;
-    return to_jsonb(parts);
+    return (select jsonb_agg(e.value order by e.place) from jsonb_array_elements_text(parts) with ordinality as e (value, place));
 end
 $$;
-comment on function motive.normal_key(regclass, text) is 'A key given as its value, or of several columns as a JSON array or object, in the form of the queue';
-revoke all on function motive.normal_key(regclass, text) from public;
+comment on function motive.normal_key(regclass, jsonb) is 'A key given as a value, an array or an object, in the form of the queue';
+revoke all on function motive.normal_key(regclass, jsonb) from public;
 
 -- API: public
-create function motive.correct(target regclass, key text, motives text[], text_column name default null) returns void
+create function motive.correct(target regclass, key jsonb, motives text[], text_column name default null) returns void
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
@@ -113,14 +108,14 @@ begin
         raise exception using
             errcode = 'no_data_found',
             message = format('no row of %s with key %s, or none with a text', target, key),
-            hint = 'The key is the primary key''s value as text; of several columns it is a JSON array of their values, or an object.';
+            hint = 'The key is to_jsonb(the primary key), or of several columns an array of their values, or an object.';
     end if;
     insert into motive.correction (attachment, key, hash, motives) values (a.id, its_key, its_hash, named);
 end
 $$;
-comment on function motive.correct(regclass, text, text[], name) is
-    'A person''s label for the text as it stands: no model overwrites it while the text stays; needs UPDATE on the table. The key is its value as text, or of several columns a JSON array or object';
-revoke all on function motive.correct(regclass, text, text[], name) from public;
+comment on function motive.correct(regclass, jsonb, text[], name) is
+    'A person''s label for the text as it stands: no model overwrites it while the text stays; needs UPDATE on the table. The key is to_jsonb(its value), or of several columns an array or object';
+revoke all on function motive.correct(regclass, jsonb, text[], name) from public;
 
 -- API: public
 create function motive.corrections(target regclass, text_column name default null)

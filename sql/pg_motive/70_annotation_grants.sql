@@ -9,12 +9,12 @@ create function motive.annotation_functions() returns text
 as $$
     select 'motive.attach(regclass, name, text, interval, text, text), motive.detach(regclass, name, boolean), '
         'motive.backfill(regclass, name), motive.reannotate(regclass, name), motive.retry(regclass, name), motive.cancel(regclass, name, text), '
-        'motive.correct(regclass, text, text[], name), motive.corrections(regclass, name), motive.shadow(text, regclass), '
+        'motive.correct(regclass, jsonb, text[], name), motive.corrections(regclass, name), motive.shadow(text, regclass), '
         'motive.diff(text, text), motive.forget(text, regclass), '
         'motive.check_owner(regclass), motive.check_choice(text, text, text[]), motive.check_target(regclass, name, name), motive.check_mode(text), motive.add_annotation_columns(regclass, name), '
         'motive.create_triggers(integer, regclass, name, name), motive.create_inline_triggers(integer, regclass, name, text), '
         'motive.key_columns(regclass), motive.holds_text(oid), motive.annotation_columns(name), motive.hash_expression(text), motive.shape_of(integer), '
-        'motive.normal_key(regclass, text), motive.start_job(regclass, name, text, text), '
+        'motive.normal_key(regclass, jsonb), motive.start_job(regclass, name, text, text), '
         'motive.generate(integer), motive.sweep(), motive.obstacle(integer), motive.uncovered_partitions(integer)'
 $$;
 comment on function motive.annotation_functions() is 'The functions that a user of annotation needs, as a list for GRANT';

@@ -163,8 +163,9 @@ def test_a_persons_label_is_filled_again_from_what_is_left_of_it(annotation: Ann
         ("1", [["gift"], ["gift"]], "one dimension"),
         ("1", None, "one dimension"),
         ("7", ["gift"], "no row"),
-        (None, ["gift"], "no row"),
-        ('["1"]', ["gift"], "invalid input syntax for type bigint"),
+        (None, ["gift"], "NULL is no key"),
+        ("[]", ["gift"], "is no key"),
+        ('"x"', ["gift"], "invalid input syntax for type bigint"),
     ],
 )
 def test_a_correction_that_cannot_be_is_refused(
@@ -174,34 +175,36 @@ def test_a_correction_that_cannot_be_is_refused(
     annotation.table()
     annotation.execute("insert into texts (body) values (%s)", GIFT)
     with pytest.raises(Exception, match=reason):
-        annotation.value("select motive.correct('texts', %s, %s)", key, motives)
+        annotation.value("select motive.correct('texts', %s::jsonb, %s)", key, motives)
     assert annotation.queued() == 1
 
 
 def test_a_correction_labels_the_row_whose_key_is_as_it_was_written(annotation: Annotation) -> None:
-    """P8: a key that looks like a number, or like JSON, is never another row's."""
+    """P8: a text that looks like a number, or like JSON, is never another row's key."""
     keys = ["1000", "1e3", "007", '["1000"]', "true", "0b5c8a57-6d1f-4d0c-8a7e-000000000001"]
     annotation.table("id text primary key, body text")
     for key in keys:
         annotation.execute("insert into texts values (%s, %s)", key, FAST)
     annotation.drain()
     for key in keys:
-        annotation.value("select motive.correct('texts', %s, '{gift}')", key)
+        annotation.value("select motive.correct('texts', to_jsonb(%s::text), '{gift}')", key)
         assert annotation.execute(
             "update texts set body = body || '.' where motive = 'gift' returning id"
         ).fetchall() == [(key,)]
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=r"1000 is a number, and column id of .* is a text"):
+        annotation.value("select motive.correct('texts', '1e3', '{gift}')")
 
 
 def test_a_key_of_several_columns_is_an_array_or_an_object(annotation: Annotation) -> None:
-    """P8: of as many values as the key has columns; a number is taken as it was written."""
+    """P8: of as many values as the key has columns."""
     annotation.table("tenant text, id integer, body text, primary key (tenant, id)")
     annotation.execute("insert into texts values ('1000', 1, %s), ('1e3', 1, %s), ('1e3', 2, %s)", FAST, FAST, FAST)
-    for key in ("1", "[1e3]", '["1e3", 1, 2]', "true", "not json", None):
+    for key in ('"1"', '["1e3"]', '["1e3", 1, 2]', "true", None):
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="is no key of") as caught:
-            annotation.value("select motive.correct('texts', %s, '{gift}')", key)
+            annotation.value("select motive.correct('texts', %s::jsonb, '{gift}')", key)
         assert "tenant, id" in (caught.value.diag.message_hint or "")
-    annotation.value("select motive.correct('texts', '[1e3, 1]', '{gift}')")
-    annotation.value('select motive.correct(\'texts\', \'{"id": 2, "tenant": 1e3, "body": ""}\', \'{gift}\')')
+    annotation.value("select motive.correct('texts', '[\"1e3\", 1]', '{gift}')")
+    annotation.value('select motive.correct(\'texts\', \'{"id": 2, "tenant": "1e3", "body": ""}\', \'{gift}\')')
     assert annotation.execute("select tenant, id from texts where motive = 'gift' order by 1, 2").fetchall() == [
         ("1e3", 1),
         ("1e3", 2),

@@ -1,6 +1,7 @@
 """Changing the model without surprises: shadow, diff, promote, rollback."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 
 import psycopg
@@ -174,7 +175,7 @@ def test_models_are_compared_on_rows_that_are_there_whatever_the_session_sets(
     annotation.execute("delete from texts where at > '2026-07-02'")
     changed = annotation.execute("select key, motive_a, motive_b from motive.diff(%s, %s)", old, NEWER_NAME).fetchall()
     assert changed == [(["2026-07-01 04:00:00+00"], "gift", "performance")]
-    annotation.value("select motive.correct('texts', %s, '{performance}')", changed[0][0][0])
+    annotation.value("select motive.correct('texts', %s::jsonb, '{performance}')", json.dumps(changed[0][0]))
     assert annotation.value("select key from motive.corrections('texts')") == changed[0][0]
     annotation.execute("delete from motive.models where version = '2.0.0'; truncate motive.shadow_result")
 
