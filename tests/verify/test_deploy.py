@@ -28,8 +28,8 @@ TOOLS = {"release"}
 
 
 def defaults() -> dict[str, str]:
-    """The variables of .env.example, which an operator copies to .env."""
-    return variables((ROOT / ".env.example").read_text(encoding="utf-8"))
+    """The variables of .env."""
+    return variables((ROOT / ".env").read_text(encoding="utf-8"))
 
 
 def variables(text: str) -> dict[str, str]:
@@ -37,14 +37,14 @@ def variables(text: str) -> dict[str, str]:
 
 
 def choices() -> list[dict[str, str]]:
-    """The blocks at the top of .env.example, of which one is in force."""
-    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    """The blocks at the top of .env, of which one is in force."""
+    text = (ROOT / ".env").read_text(encoding="utf-8")
     blocks = re.findall(r"^#?(COMPOSE_PROFILES=(?:.+\n)+?)#?$", text, re.MULTILINE)
     return [variables(re.sub(r"^#", "", block, flags=re.MULTILINE)) for block in blocks]
 
 
 def substituted(**chosen: str) -> str:
-    """docker-compose.yml as compose reads it, with .env.example and `chosen`."""
+    """docker-compose.yml as compose reads it, with .env and `chosen`."""
     values = {**defaults(), **chosen}
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     return re.sub(r"\$\{(\w+)[^}]*\}", lambda match: values[match.group(1)], text)
@@ -52,7 +52,7 @@ def substituted(**chosen: str) -> str:
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    """docker-compose.yml with the defaults of .env.example, its merges done."""
+    """docker-compose.yml with the defaults of .env, its merges done."""
     document: dict[str, Any] = yaml.safe_load(substituted())
     return document
 
@@ -74,14 +74,14 @@ def test_a_setting_that_is_missing_or_blank_stops_everything() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     guards = set(re.findall(r"\$\{(\w+)([^}]*)\}", text))
     blank = {"MOTIVE_TRITON_BACKEND"}
-    assert guards == {(name, ("?" if name in blank else ":?") + "see .env.example") for name, _ in guards}
+    assert guards == {(name, ("?" if name in blank else ":?") + "see .env") for name, _ in guards}
 
 
-def test_what_operators_change_is_theirs_and_not_gits() -> None:
-    """Else `git pull` refuses to bring the next version."""
+def test_what_operators_add_is_theirs_and_not_gits() -> None:
+    """Else it would be committed, passwords included."""
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     alertmanagers = "/sidecar/deploy/prometheus/alertmanagers.yml"
-    assert {"/.env", "/secrets/", "/docker-compose.override.yml", alertmanagers} <= set(ignored)
+    assert {"/secrets/", "/docker-compose.override.yml", alertmanagers} <= set(ignored)
 
 
 def test_the_readmes_compose_commands_name_services_that_exist(services: dict[str, dict[str, Any]]) -> None:
