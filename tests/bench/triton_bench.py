@@ -16,19 +16,20 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb.motive_pb2_grpc import MotiveStub
 from sidecar.released import released_model
+from tests.bench.bars import Bar, print_bars
 from tests.bench.timing import Timing, interleaved
 from tests.fixtures.sidecar_process import SidecarProcess, start_sidecar
 from tests.fixtures.triton_process import triton_engine, tritons
 
 CORPUS = Path(__file__).parents[2] / "trainer" / "corpus"
 SHORT = "The old kettle leaks, so we need one that lasts, number {}"
+EMBEDDED, TRITON = "embedded ONNX Runtime", "through Triton"
 ROUNDS = 200
 TEXTS = 1_000
 TOGETHER = 256
@@ -37,6 +38,7 @@ THROUGHPUT_ROUNDS = 3
 
 CALLERS = 16
 CALL_TEXTS = 4
+WARM_UP_S = 2.0
 OVERLOAD_S = 5.0
 BACK_OFF_S = 0.05
 """What a refused caller waits, as every client of ours does."""
@@ -44,32 +46,35 @@ BACK_OFF_S = 0.05
 
 def run(console: Console) -> None:
     """Prints the tables of the README."""
-    with servers() as (embedded, triton):
-        _latency(console, embedded, triton)
-        _throughput(console, embedded, triton)
-    _overload(console)
+    with servers() as sidecars:
+        bars = [_latency(console, sidecars), _throughput(console, sidecars)]
+    with servers("--max-admitted-texts", str(CALLERS * CALL_TEXTS)) as sidecars:
+        bars += _overload(console, sidecars)
+    print_bars(console, bars)
 
 
 @contextmanager
-def servers() -> Iterator[tuple[SidecarProcess, SidecarProcess]]:
-    """A sidecar with the embedded engine and one with Triton, neither with a cache; everything is gone afterwards."""
+def servers(*flags: str) -> Iterator[dict[str, SidecarProcess]]:
+    """A sidecar for each engine, by its name, none with a cache; everything is gone afterwards."""
     model = released_model()
     with tempfile.TemporaryDirectory(prefix="m-", dir="/tmp") as folder, tritons() as make:
-        engine = triton_engine([make(model).start("motive")], model)
-        sidecars = []
+        urls = {EMBEDDED: f"onnx:{model}", TRITON: triton_engine([make(model).start("motive")], model)}
+        sidecars: dict[str, SidecarProcess] = {}
         try:
-            for name, url in (("embedded", f"onnx:{model}"), ("triton", engine)):
-                (directory := Path(folder) / name).mkdir()
-                sidecars.append(start_sidecar(directory, url, flags=["--cache-texts", "0"]))
-            yield sidecars[0].wait_serving(), sidecars[1].wait_serving()
+            for place, (name, url) in enumerate(urls.items()):
+                (directory := Path(folder) / str(place)).mkdir()
+                sidecars[name] = start_sidecar(directory, url, flags=["--cache-texts", "0", *flags])
+            for sidecar in sidecars.values():
+                sidecar.wait_serving()
+            yield sidecars
         finally:
-            for sidecar in sidecars:
+            for sidecar in sidecars.values():
                 sidecar.close()
 
 
-def _latency(console: Console, embedded: SidecarProcess, triton: SidecarProcess) -> None:
-    stubs = {"embedded ONNX Runtime": embedded.stub(), "through Triton": triton.stub()}
-    timings = interleaved({name: _short(stub) for name, stub in stubs.items()}, rounds=ROUNDS)
+def _latency(console: Console, sidecars: dict[str, SidecarProcess]) -> Bar:
+    calls = {name: _short(sidecar.stub()) for name, sidecar in sidecars.items()}
+    timings = interleaved(calls, rounds=ROUNDS)
     first, second = timings.values()
     table = Table(title="One short text, the sidecar called over its socket, in milliseconds")
     for column in ("engine", "p50", "p99", "p50 above the embedded"):
@@ -77,18 +82,18 @@ def _latency(console: Console, embedded: SidecarProcess, triton: SidecarProcess)
     for name, timing in timings.items():
         table.add_row(name, f"{timing.p50:.2f}", f"{timing.p99:.2f}", f"{timing.p50 - first.p50:+.2f}")
     console.print(table)
-    console.print(f"bar: at most 1.5 ms more at p50; measured {second.p50 - first.p50:+.2f} ms")
+    return Bar("one text through Triton, above the embedded, p50", second.p50 - first.p50, 1.5, "ms")
 
 
 def _short(stub: MotiveStub) -> Callable[[int], object]:
     return lambda number: stub.Classify(pb.ClassifyRequest(texts=[SHORT.format(number)]), timeout=30)
 
 
-def _throughput(console: Console, embedded: SidecarProcess, triton: SidecarProcess) -> None:
+def _throughput(console: Console, sidecars: dict[str, SidecarProcess]) -> Bar:
     texts = corpus_texts()
-    rates: dict[str, list[float]] = {"embedded ONNX Runtime": [], "through Triton": []}
+    rates: dict[str, list[float]] = {name: [] for name in sidecars}
     for _ in range(THROUGHPUT_ROUNDS):
-        for name, sidecar in zip(rates, (embedded, triton), strict=True):
+        for name, sidecar in sidecars.items():
             started = time.perf_counter()
             asyncio.run(_all(sidecar.target, texts))
             rates[name].append(len(texts) / (time.perf_counter() - started))
@@ -99,7 +104,7 @@ def _throughput(console: Console, embedded: SidecarProcess, triton: SidecarProce
     for name, values in rates.items():
         table.add_row(name, f"{max(values):.0f}", f"{max(values) / first:.0%}")
     console.print(table)
-    console.print(f"bar: at least 80 % of the embedded engine's rate; measured {second / first:.0%}")
+    return Bar("many texts through Triton, share of the embedded", 100 * second / first, 80, "%", least=True)
 
 
 def corpus_texts() -> list[str]:
@@ -128,35 +133,30 @@ class Outcome:
     refused: list[float] = field(default_factory=list)
 
 
-def _overload(console: Console) -> None:
-    model = released_model()
-    flags = ["--cache-texts", "0", "--max-admitted-texts", str(CALLERS * CALL_TEXTS)]
-    with tempfile.TemporaryDirectory(prefix="m-", dir="/tmp") as folder:
-        sidecar = start_sidecar(Path(folder), f"onnx:{model}", flags=flags)
-        try:
-            sidecar.wait_serving()
-            asyncio.run(_load(sidecar.target, CALLERS, 2.0))
-            once = asyncio.run(_load(sidecar.target, CALLERS, OVERLOAD_S))
-            thrice = asyncio.run(_load(sidecar.target, 3 * CALLERS, OVERLOAD_S))
-        finally:
-            sidecar.close()
+def _overload(console: Console, sidecars: dict[str, SidecarProcess]) -> list[Bar]:
     table = Table(title=f"Overload: {CALLERS} callers are admitted, three times as many call; milliseconds")
-    for column in ("callers", "admitted", "p50", "p99", "refused", "p50 of a refusal", "p99 of a refusal"):
-        table.add_column(column, justify="right")
-    for callers, outcome in ((CALLERS, once), (3 * CALLERS, thrice)):
-        good, bad = Timing(outcome.admitted), Timing(outcome.refused) if outcome.refused else None
-        table.add_row(
-            str(callers),
-            str(len(outcome.admitted)),
-            *(f"{good.p50:.0f}", f"{good.p99:.0f}", str(len(outcome.refused))),
-            *((f"{bad.p50:.1f}", f"{bad.p99:.1f}") if bad else ("–", "–")),
-        )
+    for column in ("engine", "callers", "admitted", "p50", "p99", "refused", "p50 of a refusal", "p99 of a refusal"):
+        table.add_column(column, justify="left" if column == "engine" else "right")
+    bars = []
+    for name, sidecar in sidecars.items():
+        asyncio.run(_load(sidecar.target, CALLERS, WARM_UP_S))
+        once, thrice = (asyncio.run(_load(sidecar.target, factor * CALLERS, OVERLOAD_S)) for factor in (1, 3))
+        for callers, outcome in ((CALLERS, once), (3 * CALLERS, thrice)):
+            table.add_row(name, str(callers), *_cells(outcome.admitted, 0), *_cells(outcome.refused, 1))
+        refusal = Timing(thrice.refused).p99 if thrice.refused else float("nan")
+        bars.append(Bar(f"overload, {name}: a refusal, p99", refusal, 50, "ms"))
+        slower = Timing(thrice.admitted).p99 / Timing(once.admitted).p99
+        bars.append(Bar(f"overload, {name}: who is admitted, p99, against no overload", slower, 2, "times"))
     console.print(table)
-    ratio = Timing(thrice.admitted).p99 / Timing(once.admitted).p99
-    refusal = float(np.percentile(thrice.refused, 99)) if thrice.refused else float("nan")
-    console.print(
-        f"bar: refused in under 50 ms, p99 of the admitted within 2 times; measured {refusal:.0f} ms, {ratio:.2f}"
-    )
+    return bars
+
+
+def _cells(durations_ms: list[float], digits: int) -> tuple[str, str, str]:
+    """How many, p50 and p99."""
+    if not durations_ms:
+        return "0", "–", "–"
+    timing = Timing(durations_ms)
+    return str(len(durations_ms)), f"{timing.p50:.{digits}f}", f"{timing.p99:.{digits}f}"
 
 
 async def _load(target: str, callers: int, seconds: float) -> Outcome:
