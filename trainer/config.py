@@ -65,8 +65,6 @@ class Optimisation:
     """Weight of the divergence between two passes with different dropout (R-drop); 0 does one pass."""
     average: float = 0.0
     """Decay per step of the running average of the weights that is kept in the end (EMA); 0 keeps the last weights."""
-    restarts: int = 0
-    """So many times one epoch more from half the rate; the mean of all ends is kept (trainer.restarts)."""
     device: str = "auto"
     """"auto" takes a CUDA device where there is one; or "cpu", "cuda"."""
     precision: str = "fp32"
@@ -164,11 +162,10 @@ def _check_together(config: Config) -> None:
         raise TrainerError(f"{config.path}: calibration_share and test_share leave no text to train on; lower one")
     if optimisation.patience and not data.calibration_share:
         raise TrainerError(f"{config.path}: patience needs texts held out to judge by; raise calibration_share")
-    kept = {"patience": "the best weights", "average": "a running mean", "restarts": "the mean of several ends"}
-    asked = [key for key in kept if getattr(optimisation, key)]
-    if len(asked) > 1:
-        said = " and ".join(f"{key} keeps {kept[key]}" for key in asked)
-        raise TrainerError(f"{config.path}: {said}, and only one can be kept; set the others to 0")
+    if optimisation.patience and optimisation.average:
+        raise TrainerError(
+            f"{config.path}: patience keeps the best weights and average their mean, not both; set one of them to 0"
+        )
 
 
 def _section(path: Path, name: str, table: dict[str, Any]) -> Any:

@@ -31,11 +31,10 @@ from trainer.destination import check_for_trained
 from trainer.distill import blend, read_votes, text_key
 from trainer.errors import TrainerError, UnlearnableError
 from trainer.grid import Reach, measure_reach, put_on_grid
-from trainer.learn import Targets, begin
+from trainer.learn import Targets, begin, learn
 from trainer.learnt import write_learnt
 from trainer.predict import Ids, evenly_spaced, predict, token_ids
 from trainer.progress import say
-from trainer.restarts import learn_with_restarts
 from trainer.split import Split, split
 from trainer.texts import Example, check_labels, read_examples
 from trainer.vocabulary import pieces_of, read_pieces, trim
@@ -190,7 +189,7 @@ def train(
         say(f"{voted:,} of {len(examples):,} training texts have votes in {config.optimisation.teacher}")
         wanted = blend(wanted, examples, votes, config.optimisation.teacher_share)
     work = checkpoints(folder)
-    figures = learn_with_restarts(
+    figures = learn(
         model,
         (ids[0], wanted),
         (ids[1], targets(parts.calibration, taxonomy)),

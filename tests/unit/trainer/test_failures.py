@@ -102,7 +102,7 @@ def test_a_config_that_cannot_be_followed_is_refused(
         ("optimisation", "batch = 0", "batch = 0 should be above 0"),
         ("optimisation", "epochs = nan", "should be a number from 0 up"),
         ("optimisation", "label_smoothing = 1.5", "should be a share"),
-        ("optimisation", "patience = 1\naverage = 0.9", "set the others to 0"),
+        ("optimisation", "patience = 1\naverage = 0.9", "set one of them to 0"),
         ("data", "calibration_share = 2", "should be a share"),
         ("data", "calibration_share = 0.6\ntest_share = 0.4", "leave no text to train on"),
         ("data", "corpus = [1]", "should hold values of type str"),
