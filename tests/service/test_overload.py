@@ -15,7 +15,7 @@ from tests.fixtures.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-ADMITTED = 4
+ADMITTED = 3
 TEXTS = 2
 
 
@@ -24,7 +24,7 @@ def test_three_times_the_admitted_load_is_refused_but_for_what_was_admitted(
     engine: str, run_sidecar: RunSidecar, run_triton: RunTriton, tmp_path: Path
 ) -> None:
     """F15 RESOURCE_EXHAUSTED for the excess, which does not wait for the engine; the admitted calls succeed."""
-    slow = write_tiny_model(tmp_path / "slow", work=250)
+    slow = write_tiny_model(tmp_path / "slow", work=500)
     url = f"onnx:{slow}" if engine == "onnx" else triton_engine([run_triton(slow).start("motive")], slow)
     flags = ["--max-admitted-texts", str(ADMITTED * TEXTS), "--batch-tokens", "8"]
     sidecar = run_sidecar(url, metrics=True, flags=flags).wait_serving()
@@ -52,7 +52,6 @@ def test_three_times_the_admitted_load_is_refused_but_for_what_was_admitted(
     wait_until(lambda: len(ended), lambda calls: calls >= 2 * ADMITTED, 10, "every refusal to be noted")
     # Each takes milliseconds; half of what the engine needs for the text that it has just begun is room enough.
     slowest = max(moment for call, moment in ended.items() if call >= ADMITTED) - started
-    print("SLOW", slowest, one_text)
     assert slowest < one_text / 2, (slowest, one_text)
     assert not any(call.done() for call in admitted[-2:]), "refused before anything was finished"
     assert all(len(call.result().results) == TEXTS for call in admitted)
