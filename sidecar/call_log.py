@@ -11,6 +11,7 @@ LINES_A_SECOND: Final = 10
 
 _LEVELS: Final = {
     "INTERNAL": logging.ERROR,
+    "UNAUTHENTICATED": logging.WARNING,
     "UNAVAILABLE": logging.WARNING,
     "DEADLINE_EXCEEDED": logging.WARNING,
     "RESOURCE_EXHAUSTED": logging.WARNING,

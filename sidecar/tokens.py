@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from sidecar import limits
+from sidecar import limits, request_id
+from sidecar.call_log import CallLog
 from sidecar.errors import ConfigError
 from sidecar.tls import Stamp, stamp
 
@@ -64,6 +65,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def __init__(self, tokens: TokenFile) -> None:
         self._tokens = tokens
+        self._log = CallLog()
         self._refusal = grpc.unary_unary_rpc_method_handler(self._refuse)
 
     async def intercept_service(
@@ -79,7 +81,9 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return await continuation(details)
         return self._refusal
 
-    @staticmethod
-    async def _refuse(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+    async def _refuse(self, request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        id_ = request_id.of_metadata(context.invocation_metadata())
+        request_id.current.set(id_)
+        self._log.failed(id_, "call", "UNAUTHENTICATED", 0.0)
         message = "the call has no valid token; give the client one of the sidecar's token_file"
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)

@@ -107,7 +107,8 @@ def test_calls_without_the_token_are_refused_and_health_stays_open(
     assert ask(sidecar.target, None, TOKEN) == grpc.StatusCode.OK
     assert ask(sidecar.target, None) == grpc.StatusCode.UNAUTHENTICATED
     assert ask(sidecar.target, None, TOKEN[:-1]) == grpc.StatusCode.UNAUTHENTICATED
-    assert TOKEN not in sidecar.log()
+    assert sidecar.log().count("call UNAUTHENTICATED in ") == 2
+    assert TOKEN[:-1] not in sidecar.log()
 
 
 def test_a_new_token_is_taken_beside_the_old_one_and_then_in_its_place_without_a_restart(
