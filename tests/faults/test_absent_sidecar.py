@@ -30,7 +30,7 @@ def test_an_absent_sidecar_is_named_at_once_and_found_when_it_comes(
     settings(target=target)
     error, first = refusal(connection)
     assert error.sqlstate == "58000"
-    assert "'target' in motive.settings" in (error.diag.message_hint or "")
+    assert "correct target and tls_* in motive.settings" in (error.diag.message_hint or "")
     assert str(postgres_state) not in str(error), "a caller must not learn the settings"
     assert first < 2.5, "far below the deadline: nothing was waited for"
     refusal(connection)

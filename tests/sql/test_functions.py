@@ -32,10 +32,11 @@ def test_a_long_array_is_split_by_count_and_by_bytes(connection: Connection, fak
     query = f"select classify_motive({texts}) from generate_series(1, 1000) g"
     found = value(connection, query)
     assert found == ["gift" if number % 7 == 0 else "price_value" for number in range(1, 1001)]
-    assert [len(request.texts) for request in fake_sidecar.requests] == [256, 256, 256, 232]
+    # Two are on their way at a time, and either may be the first to arrive.
+    assert sorted(len(request.texts) for request in fake_sidecar.requests) == [232, 256, 256, 256]
     fake_sidecar.requests.clear()
     value(connection, "select classify_motive(array_agg(repeat('x', 60000))) from generate_series(1, 5) g")
-    assert [len(request.texts) for request in fake_sidecar.requests] == [2, 2, 1]
+    assert sorted(len(request.texts) for request in fake_sidecar.requests) == [1, 2, 2]
 
 
 def test_every_motive_comes_best_first(connection: Connection) -> None:
