@@ -17,7 +17,7 @@ from sidecar.repository import Calibration, Taxonomy, Tokens, read_taxonomy
 from trainer.calibrate import fit_calibration
 from trainer.destination import check_for_repository
 from trainer.errors import TrainerError
-from trainer.foreign_onnx import alone, check_width, headed, load, plain
+from trainer.foreign_onnx import check_width, column_kinds, headed, load, plain
 from trainer.predict import Infer, onnx_infer, predict, token_ids
 from trainer.progress import say
 from trainer.repository import Contents, write_repository
@@ -28,15 +28,19 @@ PROBES = ("a plain text", "另一段文字", "a rather longer text than the firs
 SHORT = 64
 """Tokens that every model should read."""
 TOLERANCE = 1e-3
+CERTAIN = 8.0
+"""Logits made of probabilities differ beyond it by more than TOLERANCE for want of bits alone."""
 
 
 def adopt(
     onnx_path: Path, tokenizer_path: Path, taxonomy_path: Path, to: Path, *, name: str, version: str,
     window: int = 256, pad_id: int = 0, prefix: str = "", labelled: Sequence[Example] = (),
+    outputs: str = "",
 ) -> None:  # fmt: skip
     """Writes the repository `to`; with `labelled` texts it is calibrated on them, else logits go through the logistic.
 
-    A model whose outputs all lie from 0 to 1 gives probabilities, which become logits; standard error says so.
+    Outputs that all lie from 0 to 1 are taken as probabilities, which become logits; standard error says so. `outputs`,
+    "logits" or "probabilities", overrules that.
 
     Raises TrainerError, and writes nothing, where the model's inputs or outputs do not fit, where it cannot answer, not
     even a text of `window` tokens, where a text's answer depends on what it is padded to, or where something other than
@@ -50,14 +54,21 @@ def adopt(
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(given, f"{folder}/given.onnx")
         infer = _engine(f"{folder}/given.onnx", onnx_path)
-        said = _probe(infer, token_ids(tokenizer, PROBES, min(window, SHORT), prefix), pad_id, onnx_path)
+        probes = token_ids(tokenizer, PROBES, min(window, SHORT), prefix)
+        said = _probe(infer, probes, pad_id, onnx_path)
         check_width(said.shape[1], labels)
-        kinds = alone(said, labels)
-        if kinds is not None:
-            say(f"{onnx_path} gives numbers from 0 to 1: they are taken as probabilities, and made logits")
-        model = headed(given, said.shape[1], labels, kinds)
+        kinds = column_kinds(said, labels, outputs)
+        made = sum(kind != "logit" for kind in kinds)
+        if made and not outputs:
+            say(
+                f"{onnx_path} gives numbers from 0 to 1 in {made} of its {len(kinds)} outputs: they are taken as "
+                "probabilities, and made logits; where they are logits, give --outputs logits"
+            )
+        model = headed(given, labels, kinds)
         onnx.save(model, f"{folder}/model.onnx")
         infer = _engine(f"{folder}/model.onnx", onnx_path)
+        if made:  # where probabilities differ little, their logits may differ much
+            _probe(infer, probes, pad_id, onnx_path, CERTAIN)
         _probe_length(infer, token_ids(tokenizer, [" ".join(PROBES) * window], window, prefix), pad_id, onnx_path)
         calibration = Calibration.plain(taxonomy.codes, primary=True)
         if labelled:
@@ -95,24 +106,34 @@ def _engine(path: str, given: Path) -> Infer:
         raise TrainerError(f"ONNX Runtime cannot open {given}: {_first_line(error)}") from None
 
 
-def _probe(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> NDArray[np.float32]:
-    """The outputs [texts, outputs]; raises TrainerError where the model fails, gives no number or reads the padding."""
-    try:
-        together = predict(infer, rows, pad_id)
-        single = np.concatenate([predict(infer, [row], pad_id) for row in rows])
-    except Exception as error:  # ONNX Runtime's classes share no base but Exception
-        raise TrainerError(
-            f"{given} cannot answer: {_first_line(error)}; does the tokenizer belong to the model?"
-        ) from None
+def _probe(infer: Infer, rows: list[list[int]], pad_id: int, given: Path, most: float = np.inf) -> NDArray[np.float32]:
+    """The outputs [texts, outputs]; raises TrainerError where the model fails, gives no number or reads the padding.
+
+    Outputs beyond `most` are as good as `most`.
+    """
+    together = _answers(infer, rows, pad_id, given)
     if together.ndim != 2:
-        raise TrainerError(f"{given} gives {together.ndim - 1} dimensions a text; it should give one row of numbers")
+        raise TrainerError(
+            f"{given} gives {together.ndim - 1} dimensions a text; it should give one row of numbers: "
+            "export the classifier whole, with the head on its encoder"
+        )
+    single = np.concatenate([_answers(infer, [row], pad_id, given) for row in rows])
     if not np.isfinite(together).all():
         raise TrainerError(f"{given} gives logits that are no numbers; export it again")
-    if np.abs(together - single).max() > TOLERANCE:
+    if np.abs(together.clip(-most, most) - single.clip(-most, most)).max() > TOLERANCE:
         raise TrainerError(
             f"{given} answers a padded text otherwise; export it with its attention mask, or give --pad-id"
         )
     return together
+
+
+def _answers(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> NDArray[np.float32]:
+    try:
+        return predict(infer, rows, pad_id)
+    except Exception as error:  # ONNX Runtime's classes share no base but Exception
+        raise TrainerError(
+            f"{given} cannot answer: {_first_line(error)}; does the tokenizer belong to the model?"
+        ) from None
 
 
 def _probe_length(infer: Infer, rows: list[list[int]], pad_id: int, given: Path) -> None:

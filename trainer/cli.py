@@ -195,6 +195,12 @@ def _models(added: Parsers) -> None:
         type=Path,
         help="gives logits, or probabilities from a sigmoid or softmax: one a label, one more for abstention, or both",
     )
+    p.add_argument(
+        "--outputs",
+        choices=("logits", "probabilities"),
+        default="",
+        help="what it gives; by default judged by whether all lie from 0 to 1, of two heads each by itself",
+    )
     p.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     p.add_argument("--taxonomy", type=Path, required=True)
     p.add_argument("--to", type=Path, required=True)

@@ -1,13 +1,14 @@
 """Somebody's own ONNX classifier, brought under the names, types and outputs that a model repository promises."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
 
 from trainer.errors import TrainerError
 
@@ -16,6 +17,8 @@ MASK = ("attention_mask", "input_mask", "mask")
 TYPES = ("token_type_ids", "segment_ids", "input_type_ids")
 LEAST = 1e-7
 """Probabilities are kept so far from 0 and 1, so that their logits stay finite."""
+EXACT = 1e-3
+"""So far from 0 or 1 a probability, or a softmax's sum, may lie for want of bits."""
 
 
 def load(path: Path) -> ModelProto:
@@ -73,54 +76,87 @@ def check_width(width: int, labels: int) -> None:
         )
 
 
-def alone(outputs: NDArray[np.float32], labels: int) -> NDArray[np.float32] | None:
-    """What kind of probability each column of `outputs` [texts, width] is; None where they are logits.
+def column_kinds(outputs: NDArray[np.float32], labels: int, given: str = "") -> list[str]:
+    """What each column of `outputs` [texts, width] holds: "logit", or the probability of a "sigmoid" or "softmax".
 
-    1 marks one that stands alone, as a sigmoid gives it, 0 one of a softmax, abstention last, whose rows sum to 1.
-    Trained logits of several texts do not all lie between 0 and 1.
+    A softmax's rows sum to 1, abstention last. The two heads of 2 * labels + 1 columns are judged apart, by whether all
+    their numbers lie from 0 to 1: trained logits of several texts do not. `given`, "logits" or "probabilities",
+    overrules that; raises TrainerError where it cannot be true.
     """
-    if outputs.min() < 0 or outputs.max() > 1:
-        return None
-    kinds = np.ones(outputs.shape[1], np.float32)
-    if outputs.shape[1] > labels and np.allclose(outputs[:, -labels - 1 :].sum(axis=1), 1, atol=1e-3):
-        kinds[-labels - 1 :] = 0
-    return kinds
+    cuts = (0, labels, 2 * labels + 1) if outputs.shape[1] == 2 * labels + 1 else (0, outputs.shape[1])
+    heads = [outputs[:, start:stop] for start, stop in pairwise(cuts)]
+    return [kind for head in heads for kind in [_kind(head, labels, given)] * head.shape[1]]
 
 
-def headed(model: ModelProto, width: int, labels: int, kinds: NDArray[np.float32] | None) -> ModelProto:
+def _kind(head: NDArray[np.float32], labels: int, given: str) -> str:
+    within = head.min() >= -EXACT and head.max() <= 1 + EXACT
+    if given == "probabilities" and not within:
+        raise TrainerError(
+            f"the model gives {head.min():.3g} and {head.max():.3g}, which are no probabilities; give --outputs logits"
+        )
+    if given == "logits" or not within:
+        return "logit"
+    one_of_many = head.shape[1] > labels and np.allclose(head.sum(axis=1), 1, atol=EXACT)
+    return "softmax" if one_of_many else "sigmoid"
+
+
+def headed(model: ModelProto, labels: int, kinds: Sequence[str]) -> ModelProto:
     """What `plain` gave, with `logits` as a repository has them: float32 [batch, 2 * labels + 1].
 
     A model with one number a label (sigmoids) or one more (a softmax, abstention last) gets both heads of those
-    numbers. Probabilities, of the `kinds` that `alone` tells, become logits first.
+    numbers. Probabilities, as `column_kinds` tells, become logits first.
     """
     core = ModelProto()
     core.CopyFrom(model)
     graph = core.graph
     graph.node[-1].output[0] = "motive/said"
-    graph.node.extend([*_logits(core, kinds), *_heads(core, width, labels)])
+    ending = _ending(graph)
+    added = [*_logits(core, kinds), *_heads(core, len(kinds), labels)]
+    graph.node.extend(added)
+    for i, node in enumerate([*ending, *graph.node[-len(added) :]]):  # so named, they stay in 32 bits on a GPU
+        node.name = f"motive/{i}"
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2 * labels + 1]))
     onnx.checker.check_model(core)
     return core
 
 
-def _logits(core: ModelProto, kinds: NDArray[np.float32] | None) -> list[NodeProto]:
-    """Nodes from `motive/said` to `motive/given`: log p - kind * log(1 - p), the inverse of sigmoid or softmax."""
-    if kinds is None:
+def _ending(graph: GraphProto) -> list[NodeProto]:
+    """The nodes at the model's end that make, join or pass on probabilities."""
+    makers = {name: node for node in graph.node for name in node.output}
+    found, ahead = [], [graph.node[-1]]
+    while ahead:
+        node = ahead.pop()
+        if node.op_type in ("Cast", "Concat", "Identity", "Sigmoid", "Softmax"):
+            found.append(node)
+            ahead += [makers[name] for name in node.input if name in makers]
+    return found
+
+
+def _logits(core: ModelProto, kinds: Sequence[str]) -> list[NodeProto]:
+    """Nodes from `motive/said` to `motive/given`: log p - log(1 - p) of a sigmoid, log p of a softmax, logits as is."""
+    if set(kinds) == {"logit"}:
         return [helper.make_node("Identity", ["motive/said"], ["motive/given"])]
-    constants = {"least": np.float32(LEAST), "most": np.float32(1 - LEAST), "whole": np.float32(1), "kinds": kinds}
+    constants = {
+        "least": np.float32(LEAST),
+        "most": np.float32(1 - LEAST),
+        "whole": np.float32(1),
+        "alone": np.array([kind == "sigmoid" for kind in kinds], np.float32),
+        "ready": np.array([kind == "logit" for kind in kinds]),
+    }
     for name, value in constants.items():
         core.graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"motive/{name}"))
     steps = (
-        ("Max", "said", "least", "over"),
-        ("Min", "over", "most", "p"),
-        ("Sub", "whole", "p", "rest"),
-        ("Mul", "log_rest", "kinds", "odds"),
-        ("Sub", "log_p", "odds", "given"),
+        ("Max", ("said", "least"), "over"),
+        ("Min", ("over", "most"), "p"),
+        ("Sub", ("whole", "p"), "rest"),
+        ("Log", ("p",), "log_p"),
+        ("Log", ("rest",), "log_rest"),
+        ("Mul", ("log_rest", "alone"), "against"),
+        ("Sub", ("log_p", "against"), "odds"),
+        ("Where", ("ready", "said", "odds"), "given"),
     )
-    nodes = [helper.make_node(kind, [f"motive/{a}", f"motive/{b}"], [f"motive/{to}"]) for kind, a, b, to in steps]
-    logs = [helper.make_node("Log", [f"motive/{name}"], [f"motive/log_{name}"]) for name in ("p", "rest")]
-    return [*nodes[:3], *logs, *nodes[3:]]
+    return [helper.make_node(kind, [f"motive/{n}" for n in names], [f"motive/{to}"]) for kind, names, to in steps]
 
 
 def _heads(core: ModelProto, width: int, labels: int) -> list[NodeProto]:

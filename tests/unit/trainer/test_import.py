@@ -8,11 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from sidecar.model_build import build_variant
 from sidecar.repository import open_repository
 from tests.fixtures.sidecar_process import RunSidecar
 from tests.unit.trainer.conftest import run
 from tests.unit.trainer.tiny import TAXONOMY, WORDS, corpus, tiny_tokenizer
 from trainer.answer import open_model
+from trainer.foreign_onnx import column_kinds
 from trainer.texts import write_examples
 
 TEXTS = ["money refund cash", "courier parcel late", "screen broken smoke", "hello monday"]
@@ -46,7 +48,8 @@ def write_model(
 ) -> Path:
     """A bag of words whose file looks as another framework wrote it; without `masked` it reads the padding too.
 
-    `ending` is the operation on its logits, or "both" for sigmoids of the labels beside a softmax.
+    `ending` is the operation on its logits, "both" for sigmoids of the labels beside a softmax, "mixed" for logits
+    of the labels beside a softmax.
     """
     ids, mask, *types = names
     bias = np.full(width, -2.0, np.float32)
@@ -74,10 +77,10 @@ def write_model(
     if ending:
         nodes[-1].output[0] = "before"
         constants["parts"] = np.array([width // 2, width - width // 2])
-        if ending == "both":
+        if ending in ("both", "mixed"):
             nodes += [
                 helper.make_node("Split", ["before", "parts"], ["many", "single"], axis=1),
-                helper.make_node("Sigmoid", ["many"], ["sigmoids"]),
+                helper.make_node("Sigmoid" if ending == "both" else "Identity", ["many"], ["sigmoids"]),
                 helper.make_node("Softmax", ["single"], ["softmax"], axis=1),
                 helper.make_node("Concat", ["sigmoids", "softmax"], ["answer"], axis=1),
             ]
@@ -121,7 +124,7 @@ def test_models_of_every_kind_of_output_are_served(folder: Path, width: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("width", "ending"), [(3, "Sigmoid"), (4, "Softmax"), (4, "Sigmoid"), (7, "both"), (7, "Sigmoid")]
+    ("width", "ending"), [(3, "Sigmoid"), (4, "Softmax"), (4, "Sigmoid"), (7, "both"), (7, "Sigmoid"), (7, "mixed")]
 )
 def test_a_model_that_gives_probabilities_answers_as_one_that_gives_their_logits(
     folder: Path, width: int, ending: str, capsys: pytest.CaptureFixture[str]
@@ -130,11 +133,63 @@ def test_a_model_that_gives_probabilities_answers_as_one_that_gives_their_logits
     assert "taken as probabilities" not in capsys.readouterr().err
     wanted = open_model(folder / "tickets").answers(TEXTS)
     assert bring(folder, write_model(folder / "m.onnx", width, ending=ending)) == 0
-    assert "m.onnx gives numbers from 0 to 1: they are taken as probabilities" in capsys.readouterr().err
+    probabilities = 4 if ending == "mixed" else width
+    said = (
+        f"m.onnx gives numbers from 0 to 1 in {probabilities} of its {width} outputs: they are taken as probabilities"
+    )
+    assert said in capsys.readouterr().err
     for found, one in zip(open_model(folder / "tickets").answers(TEXTS), wanted, strict=True):
         assert [code for code, _ in found.motives] == [code for code, _ in one.motives]
         assert [p for _, p in found.motives] == pytest.approx([p for _, p in one.motives], abs=1e-4)
         assert found.confidence == pytest.approx(one.confidence, abs=1e-4)
+
+
+@pytest.mark.parametrize(("width", "ending"), [(3, "Sigmoid"), (4, "Softmax"), (7, "both")])
+def test_confident_probabilities_become_the_same_logits_in_sixteen_bits(folder: Path, width: int, ending: str) -> None:
+    assert bring(folder, write_model(folder / "m.onnx", width, ending=ending, factor=2.5)) == 0
+    build_variant(folder / "tickets", "gpu-fp16", folder / "halved")
+    wide, narrow = (open_model(folder / name).logits(TEXTS) for name in ("tickets", "halved"))
+    assert np.abs(wide).max() > 12
+    assert np.abs(wide - narrow).max() < 0.05
+
+
+def test_probabilities_may_miss_0_and_1_for_want_of_bits() -> None:
+    assert column_kinds(np.array([[1.0000001, -1e-8, 0, 0]], np.float32), 3) == ["softmax"] * 4
+    assert column_kinds(np.array([[1.01, 0, 0, 0]], np.float32), 3) == ["logit"] * 4
+
+
+def test_what_the_outputs_are_can_be_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_model(folder / "m.onnx", 3, ending="Sigmoid")
+    assert bring(folder, model, "--outputs", "logits") == 0
+    assert (open_model(folder / "tickets").logits(TEXTS) >= 0).all()
+    assert bring(folder, model, "--outputs", "probabilities") == 0
+    assert (open_model(folder / "tickets").logits(TEXTS) < 0).any()
+    assert "taken as probabilities" not in capsys.readouterr().err
+    assert bring(folder, write_model(folder / "m.onnx", 3), "--outputs", "probabilities") == 1
+    assert "which are no probabilities; give --outputs logits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("bias", "status"), [(-7.0, 1), (-20.0, 0)], ids=["doubtful", "certain either way"])
+def test_padding_that_changes_small_probabilities_is_refused_where_their_logits_tell(
+    folder: Path, bias: float, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(write_model(folder / "m.onnx", 3, masked=False, ending="Sigmoid"))
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = np.zeros_like(table(3))
+    weights[1] = 0.01  # the padding's
+    constants["table"].CopyFrom(numpy_helper.from_array(weights, "table"))
+    constants["bias"].CopyFrom(numpy_helper.from_array(np.full(3, bias, np.float32), "bias"))
+    onnx.save(model, folder / "m.onnx")
+    assert bring(folder, folder / "m.onnx") == status
+    assert ("answers a padded text otherwise" in capsys.readouterr().err) == bool(status)
+
+
+def test_an_encoder_without_its_head_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(write_model(folder / "m.onnx", 3))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("heard", TensorProto.FLOAT, ["n", "tokens", 3]))
+    onnx.save(model, folder / "m.onnx")
+    assert bring(folder, folder / "m.onnx") == 1
+    assert "gives 2 dimensions a text; it should give one row of numbers" in capsys.readouterr().err
 
 
 def test_a_softmax_without_abstention_names_what_has_more_than_the_half(folder: Path) -> None:
