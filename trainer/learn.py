@@ -1,6 +1,5 @@
 """Training proper: transformers' Trainer around the classifier, with the levers that small corpora need."""
 
-import copy
 import ctypes
 import hashlib
 from collections.abc import Sequence
@@ -52,7 +51,8 @@ class Learner(nn.Module):
         super().__init__()
         self.classifier, self.options = classifier, options
         # a part of the learner, so that a checkpoint holds it
-        self.average = copy.deepcopy(classifier).requires_grad_(False) if options.average else nn.Module()
+        averaged = trained_parameters(classifier) if options.average else []
+        self.average = nn.ParameterList(value.detach().clone() for value in averaged).requires_grad_(False)
         self.weight: Tensor
         self.register_buffer("weight", weight)
 
@@ -101,8 +101,12 @@ class RunningAverage(TrainerCallback):
 
 def _averaged(learner: Learner) -> list[tuple[nn.Parameter, nn.Parameter]]:
     """Each average with the trained weights that it is of."""
-    pairs = zip(learner.average.parameters(), learner.classifier.parameters(), strict=True)
-    return [(held, value) for held, value in pairs if value.requires_grad]
+    return list(zip(learner.average.parameters(), trained_parameters(learner.classifier), strict=True))
+
+
+def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Those that training changes, each once."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 class Watch(TrainerCallback):
@@ -131,9 +135,7 @@ def parameter_groups(model: MotiveClassifier, options: Optimisation) -> list[dic
     depth = {id(p): i for i, layer in enumerate(stack) for p in layer.parameters()}
     backbone = {id(p) for p in model.backbone.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            continue
+    for parameter in trained_parameters(model):
         if id(parameter) not in backbone:
             rate = options.learning_rate * options.head_rate
         else:
@@ -205,13 +207,13 @@ def learn(
     that is no number, checkpoints of another training.
     """
     begin(options)
-    owner = _identity(model, network, train, options)
-    checkpoint = _checkpoint(folder, owner) if resume else None
-    if checkpoint is None:
-        claim(folder, owner)
     if options.freeze_embedding:
         model.backbone.get_input_embeddings().weight.requires_grad_(False)
     learner = Learner(model, class_weights(train[1].primary, options.class_balance), options)
+    owner = _identity(learner, network, train)
+    checkpoint = _checkpoint(folder, owner) if resume else None
+    if checkpoint is None:
+        claim(folder, owner)
     optimizer = torch.optim.AdamW(parameter_groups(model, options), lr=options.learning_rate, fused=True)
     steps = max(1, round(options.epochs * len(train[0]) / options.batch))
     stops = options.patience > 0
@@ -263,12 +265,11 @@ def learn(
     return {name: float(value) for name, value in result.metrics.items()}
 
 
-def _identity(
-    model: MotiveClassifier, network: Network | None, train: tuple[Ids, Targets], options: Optimisation
-) -> str:
+def _identity(learner: Learner, network: Network | None, train: tuple[Ids, Targets]) -> str:
     """What must be equal for a training to go on from another's checkpoint: network, texts, targets and options."""
-    elsewhere = replace(options, device="", threads=0)  # a training may go on on another machine
-    shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
+    elsewhere = replace(learner.options, device="", threads=0)  # a training may go on on another machine
+    held = [*learner.classifier.state_dict().items(), *learner.average.state_dict(prefix="average.").items()]
+    shapes = [(name, tuple(value.shape)) for name, value in held]
     digest = hashlib.sha256(repr((shapes, network, elsewhere, train[0])).encode())
     digest.update(train[1].motives.tobytes() + train[1].primary.tobytes())
     return digest.hexdigest()

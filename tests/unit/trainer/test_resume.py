@@ -11,9 +11,11 @@ from transformers import TrainerCallback
 from tests.unit.trainer.conftest import run
 from tests.unit.trainer.tiny import write_config
 from trainer import learn
+from trainer.bases import load_base
 from trainer.checkpoints import is_whole, last_whole
-from trainer.config import Config
-from trainer.train import read_trained, train
+from trainer.classifier import MotiveClassifier
+from trainer.config import Config, Optimisation
+from trainer.train import new_classifier, read_trained, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -50,6 +52,37 @@ def test_the_running_average_goes_on_where_it_was(tiny_base: Path, tmp_path: Pat
     train(config, tmp_path / "model", resume=True)
     a, b = (read_trained(tmp_path / name).model.state_dict() for name in ("model", "straight"))
     assert all(torch.allclose(a[key], b[key], atol=1e-6) for key in a)
+
+
+class WithoutAverage(learn.Learner):
+    """Of a version that kept the average elsewhere."""
+
+    def __init__(self, classifier: MotiveClassifier, weight: torch.Tensor, options: Optimisation) -> None:
+        super().__init__(classifier, weight, options)
+        self.average = torch.nn.ParameterList()
+
+
+def test_checkpoints_that_lack_the_running_average_are_refused(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The average would go on from untrained weights."""
+    config = write_config(tmp_path, tiny_base, epochs=3.0, average=0.99)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learn, "Learner", WithoutAverage)
+        patch.setattr(learn, "callbacks", lambda options: [Stop()])
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "model")
+    assert run("train", "--config", config.path, "--to", tmp_path / "model", "--resume") == 1
+    assert "are of another config or corpus; train without --resume" in capsys.readouterr().err
+
+
+def test_the_running_average_is_of_trained_parameters_alone(tiny_base: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, tiny_base, average=0.99, lora_rank=4)
+    classifier = new_classifier(config, load_base(config.network.base), 3)
+    learner = learn.Learner(classifier, torch.ones(4), config.optimisation)
+    trained = [value.shape for value in classifier.parameters() if value.requires_grad]
+    assert [value.shape for value in learner.average.parameters()] == trained
+    assert len(trained) < len(list(classifier.parameters())) / 2
 
 
 def halve(path: Path) -> None:
