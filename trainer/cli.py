@@ -65,7 +65,9 @@ def _texts(added: Parsers) -> None:
     p.add_argument("files", nargs="*", type=Path, help="JSON Lines, CSV, Parquet, Label Studio or Argilla exports")
     p.add_argument("--dsn", help="also read corrections from this database")
     p.add_argument("--query", help="instead of the corrections: any query with the columns text and motives")
-    p.add_argument("--to", type=Path, required=True, help="folder for corpus.jsonl, its part test.jsonl, and a report")
+    p.add_argument(
+        "--to", type=Path, required=True, help="folder for corpus.jsonl, its part parts/test.jsonl, and a report"
+    )
     p.add_argument("--taxonomy", type=Path, default=TAXONOMY)
     _columns(p)
     as_in = "by default %(default)s, as in a config that says nothing else"

@@ -43,9 +43,12 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def label(args: argparse.Namespace) -> None:
-    """Asks an endpoint for votes; writes proposals to review and, with --accept, takes the agreed ones as labels."""
+    """Asks an endpoint for votes; writes proposals to review and, with --accept, takes the agreed ones as labels.
+
+    Nothing is written where the file to review holds what a person may have mended.
+    """
     from sidecar.repository import read_taxonomy
-    from trainer.label import Endpoint, propose, summary, write_review
+    from trainer.label import Endpoint, check_review, propose, summary, write_review
     from trainer.readers import read_any
     from trainer.texts import write_examples
 
@@ -63,6 +66,7 @@ def label(args: argparse.Namespace) -> None:
     taken = {p.example.text for p in good} if args.accept else set()
     rest = [p for p in proposals if p.example.text not in taken]
     review = args.to.with_suffix(".review.jsonl")
+    check_review(review, proposals)
     write_review(review, rest)
     print(f"{len(rest)} texts to review are in {review}, those that the votes agree on least first.")
     if args.accept:
@@ -113,7 +117,7 @@ def export(args: argparse.Namespace) -> None:
 def release(args: argparse.Namespace) -> None:
     """Trains, calibrates and exports; what would stop the last steps is said before the first.
 
-    Only the project's own config takes the place of the shipped model without being told.
+    Only the project's own config, wherever a copy of it lies, takes the place of the shipped model without being told.
     """
     from sidecar.repository import read_taxonomy
     from trainer.calibrate import check_enough
@@ -121,11 +125,11 @@ def release(args: argparse.Namespace) -> None:
     from trainer.destination import check_for_repository
     from trainer.train import corpus_split
 
-    to = args.to or (SHIPPED if args.config.resolve() == CONFIG else None)
+    config = read_config(args.config)
+    to = args.to or (SHIPPED if args.config.read_bytes() == CONFIG.read_bytes() else None)
     if to is None:
         raise TrainerError(f"name the folder of the new model with --to: {SHIPPED} is that of the released one")
     check_for_repository(to)
-    config = read_config(args.config)
     check_enough(len(corpus_split(config, read_taxonomy(config.taxonomy_path)).calibration))
     train(argparse.Namespace(config=args.config, to=BUILD, resume=args.resume, offline=args.offline))
     export(argparse.Namespace(config=args.config, model=BUILD, to=to))

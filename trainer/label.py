@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from sidecar.redact import redact
 from sidecar.repository import Taxonomy
 from trainer.errors import TrainerError
-from trainer.texts import MISSING, Example, to_row, write_rows
+from trainer.texts import MISSING, Example, to_line, to_row, write_rows
 
 Vote = dict[str, Any]
 """A line of the journal: text, vote (its number, 0 up), asked (see `asked`), motives (null if unreadable), tokens."""
@@ -73,11 +73,11 @@ def instructions(taxonomy: Taxonomy) -> str:
 
 
 def parse_answer(answer: str, taxonomy: Taxonomy) -> tuple[str, ...] | None:
-    """The labels in the last JSON object of an answer, for models think aloud first; without the abstention code.
+    """The labels in the last JSON object of an answer that has `motives`; without the abstention code.
 
-    None where it cannot be read or names others.
+    Models think aloud first, and remark on it afterwards. None where it cannot be read or names others.
     """
-    codes = (_last_object(answer) or {}).get("motives")
+    codes = _last_motives(answer)
     if not isinstance(codes, list) or not codes:
         return None
     known = {*taxonomy.codes, taxonomy.abstention.code}
@@ -87,12 +87,13 @@ def parse_answer(answer: str, taxonomy: Taxonomy) -> tuple[str, ...] | None:
     return motives if codes[0] != taxonomy.abstention.code else ()
 
 
-def _last_object(answer: str) -> dict[str, Any] | None:
-    """The last JSON object in an answer that is not within another; None where there is none."""
+def _last_motives(answer: str) -> Any:
+    """What `motives` is in the last JSON object that has it and is not within another; None where none has."""
     decoder, last, at = json.JSONDecoder(), None, answer.find("{")
     while at >= 0:
         try:
-            last, end = decoder.raw_decode(answer, at)
+            found, end = decoder.raw_decode(answer, at)
+            last = found.get("motives", last)
         except (ValueError, RecursionError):
             end = at + 1
         at = answer.find("{", end)
@@ -218,13 +219,27 @@ def tally(example: Example, rows: Sequence[Vote | None]) -> Proposal:
     return Proposal(labelled, agreed / len(rows), tuple(votes), *tokens)
 
 
-def write_review(path: Path, proposals: Sequence[Proposal]) -> None:
-    """Writes JSON Lines for a person to mend, least agreed first: each text as in a corpus, agreement, and votes.
+def check_review(path: Path, proposals: Sequence[Proposal]) -> None:
+    """Raises TrainerError where `path` holds a row that `write_review` does not write of `proposals`."""
+    if not path.is_file():
+        return
+    known = {to_line(_to_review(proposal)) for proposal in proposals}
+    held = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    if not known.issuperset(line for line in held if line):
+        raise TrainerError(
+            f"{path} holds rows other than those proposed now, which a person may have mended; give it another name, "
+            "and run the same command: the votes are kept"
+        )
 
-    A text without a readable vote has null for its motives.
-    """
-    ordered = sorted(proposals, key=lambda p: p.agreement)
-    write_rows(path, ({**to_row(p.example), "agreement": round(p.agreement, 2), "votes": p.votes} for p in ordered))
+
+def write_review(path: Path, proposals: Sequence[Proposal]) -> None:
+    """Writes JSON Lines for a person to mend, least agreed first."""
+    write_rows(path, map(_to_review, sorted(proposals, key=lambda p: p.agreement)))
+
+
+def _to_review(proposal: Proposal) -> dict[str, object]:
+    """A text as in a corpus, null for its motives where no vote can be read, with agreement and votes."""
+    return {**to_row(proposal.example), "agreement": round(proposal.agreement, 2), "votes": proposal.votes}
 
 
 def cost(proposals: Sequence[Proposal], endpoint: Endpoint) -> float:

@@ -114,11 +114,12 @@ def asdict_parts(parts: Split) -> dict[str, Sequence[Example]]:
 def write_prepared(folder: Path, parts: Split, report: Report) -> None:
     """Writes the corpus, one file, its test part for `evaluate`, and the report.
 
+    The test part lies in a folder of its own: what reads `*.jsonl` should not read its texts twice.
     `train` makes the split again: the same where [data] of its config has the seed and shares of `prepare`.
     """
     every: Iterable[Example] = (e for part in asdict_parts(parts).values() for e in part)
     write_examples(folder / "corpus.jsonl", every)
-    write_examples(folder / "test.jsonl", parts.test)
+    write_examples(folder / "parts" / "test.jsonl", parts.test)
     (folder / "prepared.json").write_text(
         json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
     )

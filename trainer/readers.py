@@ -49,7 +49,11 @@ def read_any(
     parsed = [_at(place, _task, row) for place, row in rows]
     if not labels:
         parsed = [task and replace(task, votes=()) for task in parsed]
-    question = _question(path, [task for task in parsed if task], label_column)
+    tasks = [task for task in parsed if task]
+    asked = sorted({name for task in tasks for vote in task.votes for name in vote})
+    question = _question(path, asked, label_column)
+    if len(asked) > 1:  # who answered other questions alone did not say that there is no motive
+        parsed = [task and replace(task, votes=[vote for vote in task.votes if question in vote]) for task in parsed]
     return [
         _at(place, _voted, task, question, abstention, text_column)
         if task
@@ -87,12 +91,11 @@ def _task(row: Any) -> Task | None:
     return None
 
 
-def _question(path: Path, tasks: Iterable[Task], wanted: str) -> str:
+def _question(path: Path, asked: Sequence[str], wanted: str) -> str:
     """The control or question that was answered with labels: the only one, or of several `wanted`.
 
     Raises TrainerError where there are several and none of them is `wanted`.
     """
-    asked = sorted({name for task in tasks for vote in task.votes for name in vote})
     if len(asked) > 1 and wanted not in asked:
         raise TrainerError(f"{path} has answers to {', '.join(asked)}; say with --label-column which are the labels")
     return wanted if wanted in asked else next(iter(asked), "")
@@ -119,13 +122,16 @@ def _csv(path: Path) -> Rows:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         sample = stream.read(8192)
         stream.seek(0)
-        delimiter = max(",;\t", key=sample.split("\n", 1)[0].count)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=sample.split("\n", 1)[0].count)
         reader = csv.DictReader(stream, delimiter=delimiter)
         for row in reader:
+            cells = [cell for cell in row.values() if cell is not None]
+            if len(cells) == 1 and not cells[0].strip():
+                continue
             if None in row or None in row.values():  # what csv puts for cells beyond the header, and for missing ones
-                cells = "more" if None in row else "fewer"
+                count = "more" if None in row else "fewer"
                 raise TrainerError(
-                    f"{path}, line {reader.line_num}: {cells} cells than the header; quote texts that hold separators, "
+                    f"{path}, line {reader.line_num}: {count} cells than the header; quote texts that hold separators, "
                     "quotes or line breaks"
                 )
             yield f"line {reader.line_num}", row

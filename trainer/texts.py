@@ -138,7 +138,12 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as stream:
         for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write(to_line(row) + "\n")
+
+
+def to_line(row: Mapping[str, object]) -> str:
+    """A line of JSON Lines."""
+    return json.dumps(row, ensure_ascii=False)
 
 
 def labelled(examples: Iterable[Example]) -> list[Example]:

@@ -35,7 +35,7 @@ def test_the_test_part_that_prepare_writes_is_the_one_that_train_holds_out(prepa
     shares = ("--calibration-share", 0.2, "--test-share", 0.1)
     to = ("--taxonomy", folder / "taxonomy.toml", "--to", folder / "again")
     assert run("prepare", folder / "corpus.jsonl", *shares, *to) == 0
-    written = read_examples(folder / "again" / "test.jsonl")
+    written = read_examples(folder / "again" / "parts" / "test.jsonl")
     assert written
     assert {e.text for e in written} == {
         e.text for e in corpus_split(prepared, read_taxonomy(folder / "taxonomy.toml")).test

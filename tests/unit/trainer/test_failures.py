@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -172,6 +173,18 @@ def test_only_the_projects_own_config_is_released_over_the_shipped_model(
     monkeypatch.setattr(commands, "export", lambda args: called.update(to=args.to))
     monkeypatch.chdir(tmp_path)
     assert run("release", "--config", commands.CONFIG) == 0
+    assert called == {"to": commands.SHIPPED}
+
+
+def test_the_projects_own_config_is_known_by_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package bears a copy of the clone's."""
+    called: dict[str, Path] = {}
+    monkeypatch.setattr(commands, "train", lambda args: None)
+    monkeypatch.setattr(commands, "export", lambda args: called.update(to=args.to))
+    clone = commands.CONFIG
+    monkeypatch.setattr(commands, "CONFIG", Path(shutil.copy(clone, tmp_path / "installed.toml")))
+    monkeypatch.chdir(tmp_path)
+    assert run("release", "--config", clone) == 0
     assert called == {"to": commands.SHIPPED}
 
 

@@ -221,6 +221,26 @@ def test_what_is_not_accepted_is_to_be_reviewed_least_agreed_first_with_its_vote
     ]  # fmt: skip
 
 
+def test_a_review_that_a_person_has_mended_is_not_written_over(
+    server: Server, tmp_path: Path, taxonomy: Taxonomy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "raw.csv").write_text("body\nmixed\nmoney back\n", encoding="utf-8")
+    command = (
+        "label", tmp_path / "raw.csv", "--to", tmp_path / "new.jsonl", "--model", "m", "--url", server.url,
+        "--key", "k", "--taxonomy", tmp_path / "taxonomy.toml", "--parallel", 1,
+    )  # fmt: skip
+    assert run(*command) == run(*command) == 0
+    review = tmp_path / "new.review.jsonl"
+    mended = review.read_text().replace('"motives": ["refund"]', '"motives": ["delivery"]')
+    review.write_text(mended)
+    assert run(*command, "--accept") == 1
+    assert "new.review.jsonl holds rows other than those proposed now" in capsys.readouterr().err
+    assert review.read_text() == mended
+    assert not (tmp_path / "new.jsonl").exists()
+    review.rename(tmp_path / "mended.jsonl")
+    assert run(*command, "--accept") == 0
+
+
 def test_an_endpoint_that_refuses_is_named_in_one_sentence(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
     server.status = 401
     with pytest.raises(TrainerError, match="no credit"):
@@ -295,6 +315,7 @@ def test_an_endpoint_that_fails_for_a_while_is_asked_again_and_at_last_given_up(
         ('[{"code": "refund"}]', None),
         ('<think>{"motives": ["defect"]} or so {</think>{"motives": ["refund"]}', ("refund",)),
         ('{"motives": ["refund"]} (I am sure :-})', ("refund",)),
+        ('{"motives": ["refund"]} {"confidence": 0.9}', ("refund",)),
         ('{"a":' * 2_000, None),
     ],
 )

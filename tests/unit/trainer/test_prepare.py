@@ -304,6 +304,28 @@ def test_the_only_control_of_an_export_needs_no_name(tmp_path: Path) -> None:
     assert read_any(tmp_path / "x.json", label_column="tags")[0].motives == ("refund",)
 
 
+def test_who_left_the_question_blank_and_answered_others_has_no_vote(tmp_path: Path) -> None:
+    rows = [studio_of_two((["refund"], ["angry"]), ([], ["calm"])), studio_of_two(([], ["calm"]))]
+    for row in rows:
+        for annotation in row["annotations"]:  # type: ignore[attr-defined]
+            annotation["result"] = [r for r in annotation["result"] if r["value"].get("choices") != []]
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    found = read_any(tmp_path / "x.json", label_column="motive")
+    assert [(e.motives, e.unlabelled) for e in found] == [(("refund",), ""), ((), MISSING)]
+
+
+def test_a_tsv_is_parted_by_tabs_whatever_its_header_holds(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_text("text, as written, in full\tlabel\nso, late\tdelivery\n")
+    (found,) = read_any(tmp_path / "x.tsv", text_column="text, as written, in full")
+    assert (found.text, found.motives) == ("so, late", ("delivery",))
+
+
+@pytest.mark.parametrize("blank", ["  ", '""', "\t"])
+def test_a_blank_line_is_no_row(tmp_path: Path, blank: str) -> None:
+    (tmp_path / "x.csv").write_text(f"text,label\na,gift\n{blank}\nb,gift\n{blank}\n")
+    assert [e.text for e in read_any(tmp_path / "x.csv")] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "content", ["text,label\na,gift\nlate, broken,gift\n", "text,label\na,gift\nlate\nand broken,gift\n"]
 )
@@ -370,6 +392,7 @@ def test_prepare_reports_what_it_dropped(taxonomy: Taxonomy, tmp_path: Path) -> 
     assert report.motives["other"] == 1
     write_prepared(tmp_path / "out", parts, report)
     assert len(read_examples(tmp_path / "out" / "corpus.jsonl")) == sum(report.parts.values())
+    assert [path.name for path in (tmp_path / "out").glob("*.jsonl")] == ["corpus.jsonl"], "a text would be read twice"
     assert "Fewer than 20 texts: delivery, defect, other" in report.sentences()
     assert f"kept refund, not defect: '{raw[0].text}'" in report.sentences()
 
