@@ -25,7 +25,7 @@ from sidecar.errors import ConfigError
 from sidecar.extension_script import CONTROL, SCRIPT, control_file, script, upgrade_scripts
 from sidecar.postgres_tree import SUPPORTED, PostgresTree, newest_tree, tree_of
 
-CLIENT_MODULES = ("__init__.py", "limits.py", "errors.py", "redact.py", "client", "pb")
+CLIENT_MODULES = ("__init__.py", "limits.py", "errors.py", "bearer.py", "redact.py", "client", "pb")
 """What of the package `sidecar` the backend needs."""
 
 LIBRARIES = ("grpcio", "protobuf")

@@ -15,6 +15,7 @@ import grpc
 import psycopg
 
 from sidecar import releases
+from sidecar.bearer import authorization
 from sidecar.errors import ConfigError, InternalError, UnavailableError
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb.motive_pb2_grpc import MotiveStub
@@ -41,7 +42,7 @@ class Sidecars:
         """GetModel of one; raises grpc.RpcError."""
         metadata = []
         if self.token_file:
-            metadata.append(("authorization", "Bearer " + Path(self.token_file).read_text(encoding="ascii").strip()))
+            metadata.append(authorization(Path(self.token_file).read_text(encoding="ascii")))
         with client_channel(target, self.tls) as channel:
             stub = MotiveStub(channel)  # type: ignore[no-untyped-call]
             answer: pb.GetModelResponse = stub.GetModel(pb.GetModelRequest(), timeout=CALL_S, metadata=metadata)

@@ -13,13 +13,13 @@ from sidecar.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-Stamp = tuple[tuple[int, int, int], ...]
+Stamp = tuple[tuple[int, int, int, int], ...]
 
 
 def stamp(*paths: str) -> Stamp:
-    """Changes whenever one of the files is written or replaced; raises OSError where one is missing."""
+    """Changes whenever a file is written, replaced or given other rights; raises OSError where one is missing."""
     stats = [Path(path).stat() for path in paths]
-    return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+    return tuple((stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino) for stat in stats)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from sidecar import limits, request_id
+from sidecar.bearer import tokens
 from sidecar.call_log import CallLog
 from sidecar.errors import ConfigError
 from sidecar.tls import Stamp, stamp
@@ -46,18 +47,17 @@ class TokenFile:
 
     def _read(self) -> list[bytes]:
         try:
-            lines = Path(self._path).read_text(encoding="utf-8", errors="replace").splitlines()
+            found = tokens(Path(self._path).read_text(encoding="utf-8", errors="replace"))
         except OSError as error:
             raise ConfigError(f"token_file cannot be read: {error.strerror}", "Let this user read it.") from None
-        tokens = [line.strip() for line in lines if line.strip()]
-        if not tokens or not all(
-            token.isascii() and token.isprintable() and len(token) >= limits.MIN_TOKEN for token in tokens
+        if not found or not all(
+            token.isascii() and token.isprintable() and len(token) >= limits.MIN_TOKEN for token in found
         ):
             raise ConfigError(
                 f"{self._path} holds no token, or one of fewer than {limits.MIN_TOKEN} plain characters",
                 "Make one: openssl rand -hex 32.",
             )
-        return [f"Bearer {token}".encode() for token in tokens]
+        return [f"Bearer {token}".encode() for token in found]
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]

@@ -10,6 +10,7 @@ from typing import Any, Self
 import grpc
 
 from sidecar import limits
+from sidecar.bearer import authorization
 from sidecar.client.signals import blocked
 from sidecar.errors import MotiveError, UnavailableError, fault_of_status
 from sidecar.pb.motive_pb2_grpc import MotiveStub
@@ -71,7 +72,7 @@ class Call:
     def __init__(self, address: Address, method: str, request: Any, seconds: float) -> None:
         self._address, self._method, self._request = address, method, request
         self._end = time.monotonic() + seconds
-        self._id = _request_id()
+        self.request_id = _request_id()
         self._start()
 
     def __enter__(self) -> Self:
@@ -80,14 +81,14 @@ class Call:
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         self.cancel()
         if isinstance(error, MotiveError):
-            error.request_id = self._id
+            error.request_id = self.request_id
 
     def _start(self) -> None:
         with blocked():
             self._open = _open_channel(self._address)
             remaining = max(0.001, self._end - time.monotonic())
             self._future = getattr(self._open.stub, self._method).future(
-                self._request, timeout=remaining, metadata=(*self._open.metadata, ("x-request-id", self._id))
+                self._request, timeout=remaining, metadata=(*self._open.metadata, ("x-request-id", self.request_id))
             )
         # A bare lock, taken until the answer is there: half the cost of an Event.
         busy = self._busy = threading.Lock()
@@ -161,7 +162,7 @@ def _read(path: str) -> bytes:
 def _metadata(address: Address) -> tuple[tuple[str, str], ...]:
     if len(address) == 1 or not address[4]:
         return ()
-    return (("authorization", f"Bearer {_read(address[4]).decode('ascii', 'replace').strip()}"),)
+    return (authorization(_read(address[4]).decode("ascii", "replace")),)
 
 
 def _forget(broken: OpenChannel) -> None:

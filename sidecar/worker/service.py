@@ -14,6 +14,7 @@ from typing import Any, Final
 import grpc
 
 from sidecar import limits
+from sidecar.bearer import authorization
 from sidecar.errors import ConfigError, DeadlineError, InternalError, MotiveError, fault_of_status
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb import motive_pb2_grpc as pb_grpc
@@ -145,7 +146,7 @@ class Service:
         id_ = ((HEADER, request_id),)
         if not self._token_file:
             return id_
-        return (*id_, ("authorization", f"Bearer {_read(self._token_file).decode('ascii', 'replace').strip()}"))
+        return (*id_, authorization(_read(self._token_file).decode("ascii", "replace")))
 
     def _wait(self, future: Any, keep_waiting: Callable[[], bool]) -> Any:
         try:

@@ -43,7 +43,7 @@ class WorkerSettings:
     tls_key: str = ""
     """PEM file with the key of that certificate."""
     token_file: str = ""
-    """File with the token that the sidecar asks for; empty for none."""
+    """File with the token that the sidecar asks for, the first where it holds several; empty for none."""
     metrics: str = ""
     """`HOST:PORT` of the Prometheus endpoint; empty for none. Whoever reaches it sees names of tables, no texts."""
     insecure: bool = False
