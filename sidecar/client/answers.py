@@ -27,8 +27,13 @@ class Answer(NamedTuple):
     position: int | None = None
     sqlstate: str | None = None
     message: str | None = None
-    detail: str | None = None
     hint: str | None = None
+    detail: str | None = None
+
+
+def detail_of(request_id: str) -> str:
+    """The detail of what came of a request, or was found without one."""
+    return f"Request id {request_id}." if request_id else "Found before a request was made."
 
 
 def failed(error: MotiveError) -> Answer:
@@ -38,8 +43,8 @@ def failed(error: MotiveError) -> Answer:
         position=error.position,
         sqlstate=fault.sqlstate,
         message=error.message,
-        detail=f"Request id {error.request_id}." if error.request_id else "Found before a request was made.",
         hint=error.hint or fault.hint,
+        detail=detail_of(error.request_id),
     )
 
 

@@ -11,6 +11,7 @@ from sidecar.client.answers import (
     checked_code,
     checked_number,
     checked_taxonomy_digest,
+    detail_of,
     model_version,
 )
 from sidecar.client.channel import Address, Call
@@ -26,6 +27,7 @@ def classify(plpy: Any, texts: list[str | None], every: bool, address: Address, 
     motives: list[str | None] = [None] * len(texts)
     confidences: list[float | None] = [None] * len(texts)
     model: tuple[str, bytes] | None = None
+    detail: str | None = None
     running: deque[tuple[Positions, int, Call]] = deque()
     requests = _requests(texts)
     try:
@@ -41,12 +43,13 @@ def classify(plpy: Any, texts: list[str | None], every: bool, address: Address, 
             with call:
                 response = call.wait(plpy)
                 running.popleft()
+                detail = detail_of(call.request_id)
                 model = _same_model(model, response)
                 results = _results(response, len(positions))
                 for position, result in zip(positions, results, strict=True):
                     raise_text_error(result, position + 1)
                 if every:
-                    return _every(results[0], *model)
+                    return _every(results[0], *model, detail)
                 for position, result in zip(positions, results, strict=True):
                     motives[position] = checked_code(result.motives[0].motive) if result.motives else ABSTENTION
                     confidences[position] = checked_number(result.confidence)
@@ -55,7 +58,7 @@ def classify(plpy: Any, texts: list[str | None], every: bool, address: Address, 
             call.cancel()
     if model is None:  # every text was NULL
         return Answer(motives, confidences)
-    return Answer(motives, confidences, model=model[0], taxonomy_digest=model[1])
+    return Answer(motives, confidences, model=model[0], taxonomy_digest=model[1], detail=detail)
 
 
 def _requests(texts: list[str | None]) -> Iterator[tuple[Positions, ClassifyRequest, int]]:
@@ -121,9 +124,9 @@ def raise_text_error(result: Any, position: int = 0) -> None:
         raise raised(message or "the sidecar could not classify the text", position=position)
 
 
-def _every(result: Any, model: str, taxonomy_digest: bytes) -> Answer:
+def _every(result: Any, model: str, taxonomy_digest: bytes, detail: str) -> Answer:
     motives: list[str | None] = [checked_code(scored.motive) for scored in result.motives]
     confidences: list[float | None] = [checked_number(scored.confidence) for scored in result.motives]
     if not motives:
         motives, confidences = [ABSTENTION], [checked_number(result.confidence)]
-    return Answer(motives, confidences, model=model, taxonomy_digest=taxonomy_digest)
+    return Answer(motives, confidences, model=model, taxonomy_digest=taxonomy_digest, detail=detail)

@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from sidecar.client.answers import Answer, checked_code, checked_number, checked_taxonomy_digest, model_version
+from sidecar.client.answers import (
+    Answer,
+    checked_code,
+    checked_number,
+    checked_taxonomy_digest,
+    detail_of,
+    model_version,
+)
 from sidecar.client.channel import Address, Call
 from sidecar.client.classification import byte_size, raise_text_error
 from sidecar.errors import InternalError
@@ -16,7 +23,7 @@ def explain(plpy: Any, text: str, address: Address, seconds: float) -> Answer:
     hidden, count = redact(text)
     request = ExplainRequest(text=hidden, redacted=True, redactions=count)
     with Call(address, "Explain", request, seconds) as call:
-        return _answer(call.wait(plpy), len(text))
+        return _answer(call.wait(plpy), len(text))._replace(detail=detail_of(call.request_id))
 
 
 def _answer(response: Any, length: int) -> Answer:

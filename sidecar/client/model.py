@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sidecar.client.answers import Answer, checked_code, checked_taxonomy_digest, model_version
+from sidecar.client.answers import Answer, checked_code, checked_taxonomy_digest, detail_of, model_version
 from sidecar.client.channel import Address, Call
 from sidecar.pb.motive_pb2 import GetModelRequest
 
@@ -16,7 +16,8 @@ FIELDS = ("group", "name_en", "name_zh", "definition_en", "definition_zh", "sour
 def get_model(plpy: Any, address: Address, seconds: float) -> Answer:
     """See sidecar.client.get_model."""
     with Call(address, "GetModel", GetModelRequest(), seconds) as call:
-        return Answer(model=json.dumps(_document(call.wait(plpy)), ensure_ascii=True).replace("\\u0000", ""))
+        document = json.dumps(_document(call.wait(plpy)), ensure_ascii=True).replace("\\u0000", "")
+        return Answer(model=document, detail=detail_of(call.request_id))
 
 
 def _document(response: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ create type motive.answer as (
     position integer,        -- of a fault: which text, from 1; null or 0: no one in particular
     sqlstate text,           -- of a fault; null where there is none
     message text,
-    detail text,             -- the request's id, as the sidecar's log has it
-    hint text
+    hint text,
+    detail text              -- the request's id, of several the last one's, as the sidecar's log has it
 );
 comment on type motive.answer is 'What the client gives back: an answer, or a fault as a value';
 
@@ -63,29 +63,29 @@ comment on function motive.call_get_model(text, text[], float8) is
     'Asks the sidecar which model it serves; the answer''s model is a JSON document';
 revoke all on function motive.call_get_model(text, text[], float8) from public;
 
--- What is left when Python itself fails: the client is not installed, or has a defect. The user gets a sentence, the
--- server's log the traceback.
+-- What is left when Python itself fails: the client is not installed, gives back more or fewer fields than this
+-- version's answer has, or has a defect. The user gets a sentence, the server's log the traceback.
 -- API: private
-create function motive.broken_client(error text, context text) returns motive.answer
+create function motive.broken_client(code text, error text, context text) returns motive.answer
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
 declare
-    missing boolean := error ~ '^(ModuleNotFound|Import)Error';
+    unfit boolean := code = '42804' or error ~ '^(ModuleNotFound|Import)Error';
 begin
     raise log 'pg_motive''s client failed: %', context;
     return row(
         null, null, null, null, null, null, null,
-        case when missing then '55000' else 'XX000' end,
+        case when unfit then '55000' else 'XX000' end,
         format('the client failed: %s', left(error, 200)),
-        'Raised by Python in the backend.',
-        case when missing then 'Run motive install, then open a new session; motive check shows what is wrong.'
-             else 'The server''s log says where; please report it.' end
+        case when unfit then 'Run motive install and ALTER EXTENSION pg_motive UPDATE, then open a new session; motive check shows what is wrong.'
+             else 'The server''s log says where; please report it.' end,
+        'Raised by Python in the backend.'
     )::motive.answer;
 end
 $$;
-comment on function motive.broken_client(text, text) is 'The fault for an error that the client did not expect';
-revoke all on function motive.broken_client(text, text) from public;
+comment on function motive.broken_client(text, text, text) is 'The fault for an error that the client did not expect';
+revoke all on function motive.broken_client(text, text, text) from public;
 
 -- The last gate before SQL: raises a fault, refuses a label that its model's taxonomy does not hold, and puts the
 -- taxonomy's abstention code where the client left ''.
@@ -117,6 +117,7 @@ begin
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
             message = format('the sidecar serves model %s, whose taxonomy is not loaded in this database', answer.model),
+            detail = answer.detail,
             hint = 'As the owner of the extension: select motive.load_model();';
     end if;
     named := array_replace(named, '', abstention_code);
@@ -125,6 +126,7 @@ begin
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
             message = format('model %s answered %s, which its taxonomy does not hold', answer.model, stranger),
+            detail = answer.detail,
             hint = 'Export the model again from the taxonomy it was trained for.';
     end if;
     answer.motives := named;
@@ -147,9 +149,9 @@ begin
     select * into strict terms from motive.call_terms;
     begin
         answer := motive.call_classify(texts, every, terms.target, terms.files, terms.seconds);
-    exception when external_routine_exception then
+    exception when external_routine_exception or datatype_mismatch then
         get stacked diagnostics context = pg_exception_context;
-        answer := motive.broken_client(sqlerrm, context);
+        answer := motive.broken_client(sqlstate, sqlerrm, context);
     end;
     return motive.checked(answer, cardinality(texts) > 1);
 end
@@ -170,9 +172,9 @@ begin
     select * into strict terms from motive.call_terms;
     begin
         answer := motive.call_get_model(terms.target, terms.files, terms.seconds);
-    exception when external_routine_exception then
+    exception when external_routine_exception or datatype_mismatch then
         get stacked diagnostics context = pg_exception_context;
-        answer := motive.broken_client(sqlerrm, context);
+        answer := motive.broken_client(sqlstate, sqlerrm, context);
     end;
     answer := motive.checked(answer, false);
     return motive.register_model(answer.model::jsonb);

@@ -64,9 +64,9 @@ begin
     select * into strict terms from motive.call_terms;
     begin
         answer := motive.call_explain(body, terms.target, terms.files, terms.seconds);
-    exception when external_routine_exception then
+    exception when external_routine_exception or datatype_mismatch then
         get stacked diagnostics context = pg_exception_context;
-        answer := motive.broken_client(sqlerrm, context);
+        answer := motive.broken_client(sqlstate, sqlerrm, context);
     end;
     answer := motive.checked(answer, false);
     return query
@@ -91,9 +91,9 @@ begin
     select * into strict terms from motive.call_terms;
     begin
         answer := motive.call_classify(texts, false, terms.target, terms.files, terms.seconds);
-    exception when external_routine_exception then
+    exception when external_routine_exception or datatype_mismatch then
         get stacked diagnostics context = pg_exception_context;
-        answer := motive.broken_client(sqlerrm, context);
+        answer := motive.broken_client(sqlstate, sqlerrm, context);
     end;
     if answer.position > 0 then
         raise exception using

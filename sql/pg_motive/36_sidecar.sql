@@ -16,9 +16,9 @@ begin
     select * into strict terms from motive.call_terms;
     begin
         answer := motive.call_get_model(terms.target, terms.files, terms.seconds);
-    exception when external_routine_exception then
+    exception when external_routine_exception or datatype_mismatch then
         get stacked diagnostics context = pg_exception_context;
-        answer := motive.broken_client(sqlerrm, context);
+        answer := motive.broken_client(sqlstate, sqlerrm, context);
     end;
     answer := motive.checked(answer, false);
     document := answer.model::jsonb;

@@ -71,9 +71,9 @@ begin
     into strict terms from motive.call_terms as t;
     begin
         answer := motive.call_classify(array[body], true, terms.target, terms.files, terms.seconds);
-    exception when external_routine_exception then
+    exception when external_routine_exception or datatype_mismatch then
         get stacked diagnostics context = pg_exception_context;
-        answer := motive.broken_client(sqlerrm, context);
+        answer := motive.broken_client(sqlstate, sqlerrm, context);
     end;
     if answer.sqlstate is null then
         select array_agg(t.code), min(t.code) filter (where t.abstention) into codes, abstention
@@ -88,7 +88,7 @@ begin
         raise exception using
             errcode = coalesce(answer.sqlstate, 'object_not_in_prerequisite_state'),
             message = coalesce(answer.message, format('the taxonomy of model %s is not loaded, or does not hold its answer', answer.model)),
-            detail = coalesce(answer.detail, 'The sidecar answered.'),
+            detail = answer.detail,
             hint = coalesce(answer.hint, 'As the owner of the extension: select motive.load_model();');
     end if;
     -- A text that is itself at fault is no reason to leave the sidecar alone.

@@ -10,6 +10,7 @@ import pytest
 from psycopg import errors
 
 from sidecar.pb import motive_pb2 as pb
+from tests.fixtures.annotation import Annotation
 from tests.fixtures.fake_sidecar import FakeSidecar, RefusalError, answer, model_version
 from tests.fixtures.postgres import Connect, Connection, value
 
@@ -125,6 +126,42 @@ def test_a_client_of_another_version_is_refused(connect: Connect) -> None:
     assert value(connection, "select 1") == 1
 
 
+LONGER = """
+from sidecar import client
+longer = lambda ask: lambda *given: (*ask(*given), 'a field of a version to come')
+client.classify, client.explain, client.get_model = map(longer, (client.classify, client.explain, client.get_model))
+"""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select classify_motive('cheap')",
+        "select * from explain_motive('cheap')",
+        "select * from motive.classify_rows($$select 1, 'cheap'$$)",
+        "select motive.load_model()",
+        "select * from motive.sidecar()",
+    ],
+)
+def test_an_answer_of_another_length_is_of_another_version(query: str, connect: Connect) -> None:
+    """F14: during an upgrade, an open session or an extension still to be upgraded knows an answer of other fields."""
+    connection = connect()
+    python(connection, CLIENT + LONGER)
+    error = refused(connection, query)
+    assert error.sqlstate == "55000"
+    assert "motive install" in (error.diag.message_hint or "")
+
+
+def test_an_inline_insert_with_a_client_of_another_version_is_queued(annotation: Annotation) -> None:
+    """P3: during an upgrade, too."""
+    annotation.table(mode="inline")
+    python(annotation.connection, CLIENT + LONGER)
+    annotation.execute("insert into texts (body) values ('a gift')")
+    assert annotation.queued() == 1
+    annotation.drain()
+    assert annotation.labels() == {1: "gift"}
+
+
 def test_a_grpc_older_than_the_stubs_is_refused(connect: Connect) -> None:
     """F14: grpcio older than the stubs: 55000 that names both versions, no crash."""
     connection = connect()
@@ -172,6 +209,7 @@ def test_a_label_that_the_taxonomy_does_not_hold_is_refused(
             error = refused(connection, query)
             assert error.sqlstate == "55000"
             assert len(str(error)) < 1500
+            assert "Request id pg-" in (error.diag.message_detail or "")
 
 
 def test_a_nul_in_a_label_is_refused(connection: Connection, fake_sidecar: FakeSidecar) -> None:

@@ -72,6 +72,20 @@ def test_on_failure_error_raises(annotation: Annotation) -> None:
     assert annotation.value("select count(*) from texts") == 0
 
 
+def test_on_failure_error_names_the_request_that_was_answered(annotation: Annotation) -> None:
+    """With a motive that its taxonomy does not hold: Triton's log has the request."""
+    annotation.table(mode="inline", on_failure="error", budget="5 s")
+
+    def strange(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+        response = answer(request)
+        response.results[0].motives[0].motive = "luxury"
+        return response
+
+    with annotation.fake.answering(strange), pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as caught:
+        annotation.execute("insert into texts (body) values (%s)", GIFT)
+    assert "Request id pg-" in (caught.value.diag.message_detail or "")
+
+
 def test_a_text_at_fault_does_not_pause_inline_annotation(annotation: Annotation) -> None:
     """F50: one text that cannot be read is queued, and retired there; the next row is asked inline."""
 
