@@ -22,10 +22,10 @@ create policy readers_read on motive.shadow_result for select
         select from motive.attachment as a
         where a.id = attachment and pg_catalog.has_table_privilege(a.target, 'SELECT') and not pg_catalog.row_security_active(a.target)));
 comment on policy readers_read on motive.shadow_result is 'Who may read all rows of the table may compare models on it';
-create policy owners_write on motive.shadow_result
+create policy owners_forget on motive.shadow_result for delete
     using (exists (select from motive.attachment as a join pg_catalog.pg_class as c on c.oid = a.target
                    where a.id = attachment and pg_catalog.pg_has_role(c.relowner, 'USAGE')));
-comment on policy owners_write on motive.shadow_result is 'Who owns the table may have it forgotten what a model said of it';
+comment on policy owners_forget on motive.shadow_result is 'Who owns the table, and may read all rows of it, may have it forgotten what a model said of it';
 
 -- API: private
 create table motive.promotion (
@@ -179,8 +179,11 @@ begin
             perform motive.enqueue(j.attachment, to_jsonb(outcome.back), 2::smallint);
         end if;
         perform motive.set_aside(j.attachment, outcome.failed, 2::smallint, 0::smallint, clock_timestamp(), null);
-        -- On the rows now, or of no further use: of rows that are gone, or of another text.
-        delete from motive.shadow_result as u where u.attachment = j.attachment and u.model = j.model and u.key = any (keys);
+        -- What the rows now say, or have no use for. What somebody locked, changed just now or refused stays, for another
+        -- promotion.
+        delete from motive.shadow_result as u
+        where u.attachment = j.attachment and u.model = j.model and u.key = any (keys)
+          and u.key <> all (outcome.back || array(select f.k from unnest(outcome.failed) as f));
     end if;
     update motive.job as w
     set last_key = coalesce(reached, w.last_key), scanned = w.scanned + coalesce(cardinality(keys), 0),
@@ -190,7 +193,7 @@ begin
     return greatest(1, coalesce(cardinality(keys), 0));
 end
 $$;
-comment on function motive.step_promotion(motive.job, integer) is 'Writes the next rows of a promotion from what the shadow run found, which goes, and keeps what they say now';
+comment on function motive.step_promotion(motive.job, integer) is 'Writes the next rows of a promotion from what the shadow run found, which goes from the rows that take it, and keeps what they said';
 revoke all on function motive.step_promotion(motive.job, integer) from public;
 
 -- Until a first promotion, only the rows say which model annotates: some of each table do, read as its owner. Without
@@ -303,5 +306,5 @@ begin
 end
 $$;
 comment on function motive.forget(text, regclass) is
-    'Removes what is kept of a model beside the annotation, by a shadow run or for motive.rollback(); rows keep their labels; returns how many';
+    'Removes what is kept of a model beside the annotation, by a shadow run or for motive.rollback(); rows keep their labels; returns how many. Of a table whose owner row-level security hides rows from, the extension''s owner alone does';
 revoke all on function motive.forget(text, regclass) from public;

@@ -88,6 +88,37 @@ def test_a_model_is_tried_compared_promoted_and_taken_back(annotation: Annotatio
     )
 
 
+def test_a_row_that_is_locked_keeps_its_answer_for_another_promotion(
+    annotation: Annotation, newer: FakeSidecar, connect: Connect
+) -> None:
+    """As does one that the table refuses; neither asks the model again."""
+    annotation.table()
+    annotation.execute("insert into texts (body) values (%s), (%s), (%s)", GIFT, GIFT + " 2", GIFT + " 3")
+    annotation.drain()
+    annotation.value("select motive.shadow(%s)", NEWER_NAME)
+    annotation.drain(target=newer.target, shadow=NEWER_NAME)
+    asked = len(newer.requests)
+    annotation.execute("alter table texts add constraint frozen check (id <> 2 or motive = 'gift')")
+    kept = "select key from motive.shadow_result where model = %s order by key"
+    locker = connect()
+    with locker.transaction():
+        locker.execute("select from texts where id = 1 for update")
+        annotation.value("select motive.promote(%s)", NEWER_NAME)
+        annotation.drain()
+        assert annotation.labels() == {1: "gift", 2: "gift", 3: "performance"}
+        assert annotation.execute(kept, NEWER_NAME).fetchall() == [(["1"],), (["2"],)]
+    annotation.execute("alter table texts drop constraint frozen")
+    annotation.value("select motive.promote(%s)", NEWER_NAME)
+    annotation.drain()
+    assert annotation.labels() == {1: "performance", 2: "performance", 3: "performance"}
+    assert annotation.execute(kept, NEWER_NAME).fetchall() == []
+    assert len(newer.requests) == asked
+    annotation.execute(
+        "drop table texts; delete from motive.models where version = '2.0.0'; "
+        "truncate motive.promotion, motive.shadow_result, motive.job"
+    )
+
+
 def test_rollback_goes_back_to_what_was_promoted_or_annotated_before(annotation: Annotation) -> None:
     """Never to a model that was only tried, and without waiting for a worker's first step."""
     annotation.table()
@@ -254,7 +285,7 @@ def test_a_model_that_has_said_nothing_is_not_taken_to_agree(annotation: Annotat
 
 
 def test_only_an_owner_has_a_model_forgotten(annotation: Annotation, alice: Connection) -> None:
-    """What it said of another's table stays."""
+    """What it said of another's table stays; what it said of rows hidden from their owner is not even seen."""
     annotation.table()
     annotation.execute("grant select on texts to granted")
     annotation.execute(
@@ -263,6 +294,11 @@ def test_only_an_owner_has_a_model_forgotten(annotation: Annotation, alice: Conn
     )
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="must be owner"):
         alice.execute("select motive.forget('tried', 'texts')")
+    annotation.execute("alter table alices.texts force row level security, enable row level security")
+    seen = "select a.target::text from motive.shadow_result as r join motive.attachment as a on a.id = r.attachment"
+    assert alice.execute(seen).fetchall() == [("texts",)]
+    assert alice.execute("select motive.forget('tried')").fetchone() == (0,)
+    annotation.execute("alter table alices.texts no force row level security")
     assert alice.execute("select motive.forget('tried')").fetchone() == (1,)
     assert annotation.value("select count(*) from motive.shadow_result") == 1
     assert annotation.value("select motive.forget('tried')") == 1
