@@ -211,7 +211,9 @@ begin
             hint = 'It is what one statement may spend: give more than 0, and at most 1 minute.';
     end if;
     if known.id is null then
-        -- A column that was renamed, or dropped for another, hands its attachment on, with options, queue and labels.
+        -- A column that was renamed, or dropped for another, hands its attachment on, with options and labels. Rows that came
+        -- meanwhile are for a backfill; so are those that waited, where a worker met them without their column and let them
+        -- go, as it did then with jobs.
         update motive.attachment as a set text_column = attach.text_column
         where a.target = attach.target and a.prefix = chosen and not exists (
             select from pg_attribute as t where t.attrelid = a.target and t.attname = a.text_column and not t.attisdropped)

@@ -155,7 +155,7 @@ as $$
         when c.relispartition
             then format('%1$s is a partition now: motive.detach(%1$L), then motive.attach(%2$L, %3$L)', a.target, pg_partition_root(a.target), a.text_column)
         when not exists (select from pg_attribute as t where t.attrelid = a.target and t.attname = a.text_column and not t.attisdropped)
-            then format('column %I is gone: attach the one in its place, motive.attach(%L, ''...'', prefix => %L), or detach', a.text_column, a.target, a.prefix)
+            then format('column %I is gone: attach the one in its place, motive.attach(%L, ''...'', prefix => %L), and backfill; or detach', a.text_column, a.target, a.prefix)
         when not exists (select from pg_attribute as t where t.attrelid = a.target and t.attname = a.text_column and motive.holds_text(t.atttypid))
             then format('column %I holds no text any more: give it its type back, or detach', a.text_column)
         when not pg_has_role(n.nspowner, c.relowner, 'MEMBER')

@@ -48,7 +48,7 @@ def test_statements_go_on_after_the_text_column_is_gone_or_renamed(annotation: A
     assert (
         annotation.value("select obstacle from motive.status")
         == "column body is gone: attach the one in its place, motive.attach('public.texts', '...', "
-        "prefix => 'motive'), or detach"
+        "prefix => 'motive'), and backfill; or detach"
     )
     annotation.execute("alter table texts rename column content to body")
     annotation.value("select motive.backfill('texts')")
@@ -60,7 +60,7 @@ def test_statements_go_on_after_the_text_column_is_gone_or_renamed(annotation: A
     "change", ["rename column body to content", "drop column body cascade, add column content text default 'too slow'"]
 )
 def test_a_column_takes_the_place_of_the_one_that_is_gone(annotation: Annotation, change: str) -> None:
-    """F33: the remedy that motive.status names; options, queue and labels stay with the table."""
+    """F33: the remedy that motive.status names; options and labels stay with the table."""
     annotation.execute("create table texts (id integer primary key, body text, title text)")
     attached = annotation.attach("texts", mode="inline", budget="5 s", prefix="buying_motive")
     annotation.execute("insert into texts values (1, %s, null)", GIFT)
@@ -82,6 +82,26 @@ def test_a_column_takes_the_place_of_the_one_that_is_gone(annotation: Annotation
         ("gift",),
     ]
     assert annotation.attach("texts", "title") != attached
+
+
+@pytest.mark.parametrize("met", [False, True])
+def test_rows_that_waited_for_a_column_that_is_gone_are_found_by_a_backfill(annotation: Annotation, met: bool) -> None:
+    """F33: unless a worker met them meanwhile, they still wait for the column in its place, as a job does."""
+    annotation.execute("create table texts (id integer primary key, body text)")
+    annotation.execute("insert into texts values (1, %s)", GIFT)
+    annotation.attach("texts")
+    annotation.execute("insert into texts values (2, %s)", FAST)
+    annotation.value("select motive.backfill('texts')")
+    annotation.execute("alter table texts rename body to content")
+    if met:
+        annotation.drain()
+    annotation.attach("texts", "content")
+    waiting = (annotation.queued(), annotation.value("select count(*) from motive.job"))
+    assert waiting == ((0, 0) if met else (1, 1))
+    if met:
+        annotation.value("select motive.backfill('texts')")
+    annotation.drain()
+    assert annotation.labels() == {1: "gift", 2: "performance"}
 
 
 def test_a_table_that_has_become_a_partition_says_so(annotation: Annotation) -> None:
