@@ -15,8 +15,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from sidecar.pb import motive_pb2 as pb
+from tests.fixtures.fake_triton import FakeTriton
 from tests.fixtures.sidecar_process import RunSidecar, SidecarProcess, free_port
-from tests.fixtures.tiny_model import write_tiny_model
 from tests.fixtures.triton_process import TritonProcess, triton_engine
 from tests.fixtures.waiting import wait_until
 
@@ -73,13 +73,13 @@ def test_json_logs_are_one_object_a_line_without_a_text_or_a_call_that_succeeded
 
 @pytest.mark.postgres
 def test_a_call_that_failed_in_sql_is_found_in_the_sidecars_log_by_the_id_in_its_detail(
-    run_sidecar: RunSidecar, fresh_database: str, tmp_path: Path
+    run_sidecar: RunSidecar, fresh_database: str, fake_triton: FakeTriton, tiny_repository: Path
 ) -> None:
     """53000, 22023 and 57014, each with one line; the text is in none."""
-    slow = write_tiny_model(tmp_path / "slow", work=300)
+    engine = f"triton://{fake_triton.address}/motive?repository={tiny_repository}"
     flags = ["--log-format", "json", "--max-admitted-texts", "1"]
     listen = f"127.0.0.1:{free_port()}"
-    sidecar = run_sidecar(f"onnx:{slow}", listen=listen, metrics=True, flags=flags).wait_serving()
+    sidecar = run_sidecar(engine, listen=listen, metrics=True, flags=flags).wait_serving()
     with psycopg.connect(fresh_database, autocommit=True) as session:
         session.execute("create extension pg_motive cascade")
         session.execute("update motive.settings set target = %s", [sidecar.target])
@@ -95,15 +95,16 @@ def test_a_call_that_failed_in_sql_is_found_in_the_sidecars_log_by_the_id_in_its
             assert found[1].startswith(f"pg-{session.info.backend_pid}-")
             return found[1]
 
-        held = sidecar.stub().Classify.future(pb.ClassifyRequest(texts=["gift"]), timeout=60)
-        wait_until(
-            lambda: sidecar.metric("motive_held_texts"), lambda held: held == 1, 20, "the only place to be taken"
-        )
-        overload = failed("53000", SECRET)
-        held.result()
         invalid = failed("22023", SECRET, "cheap")
-        session.execute("update motive.settings set deadline_ms = 200")
-        late = failed("57014", SECRET)
+        with fake_triton.hang():
+            held = sidecar.stub().Classify.future(pb.ClassifyRequest(texts=["gift"]), timeout=60)
+            assert fake_triton.waiting.wait(20), "the only place to be taken"
+            overload = failed("53000", SECRET)
+        held.result()
+        wait_until(lambda: sidecar.metric("motive_held_texts"), lambda held: held == 0, 20, "the place to be free")
+        session.execute("update motive.settings set deadline_ms = 1000")
+        with fake_triton.hang():
+            late = failed("57014", SECRET)
     assert _line(sidecar, overload) == ("warning", "Classify", "RESOURCE_EXHAUSTED")
     assert _line(sidecar, invalid) == ("info", "Classify", "INVALID_ARGUMENT")
     # Whose clock is first: the caller's, which cancels, or the sidecar's own.
