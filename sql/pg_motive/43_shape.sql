@@ -1,12 +1,13 @@
 -- Functions are generated for each attachment, with static SQL so that PostgreSQL keeps their plans:
---   capture_N  trigger: enqueues; sees only the statement's transition tables; owned by the extension's owner
+--   capture_N, recapture_N  triggers: enqueue what an insert, an update wrote; see only the statement's transition tables;
+--              owned by the extension's owner
 --   guard_N    trigger: sets columns of NEW; touches no table
 --   inline_N   trigger: asks the sidecar and sets columns of NEW; owned by the extension's owner
 --   read_N, scan_N, said_N, write_N  run SQL on the table, SECURITY DEFINER and owned by the TABLE's owner, so that
 --              triggers and policies of the table have its owner's rights and never ours
 -- What a table's owner could turn against us, and what stands against it:
 --   names that end a quoted body         every body is passed as one quoted literal
---   a column of a type with a cast or a check of the owner's, in capture_N and inline_N, which are ours: they look up the
+--   a column of a type with a cast or a check of the owner's, in those and inline_N, which are ours: they look up the
 --              columns' types in the catalog before they touch a value, and otherwise use output functions alone
 --   ALTER FUNCTION on what he owns       each of the last four first makes sure, every name qualified, that it runs as him
 --   deferred triggers, which would fire as whoever commits: the last four have them fire before they return

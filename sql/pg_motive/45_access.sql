@@ -249,7 +249,7 @@ as $$
     select md5(s::text || string_agg(p.prosrc, '' order by p.proname))
     from pg_proc as p
     where p.pronamespace = 'motive'::regnamespace
-      and (p.proname in ('capture_statements', 'create_access', 'hash_expression', 'known_expression', 'settling') or p.proname like 'generate\_%')
+      and (p.proname in ('capture_statements', 'changed_rows', 'create_access', 'hash_expression', 'known_expression', 'settling') or p.proname like 'generate\_%')
 $$;
 comment on function motive.digest(motive.shape) is
     'What the functions of an attachment are made from: the table as it is, and this version of pg_motive';

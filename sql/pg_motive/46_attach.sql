@@ -148,11 +148,11 @@ declare
     relation regclass;
     old_row text;
     new_row text;
-    hash text;
+    brought text;
 begin
     select string_agg(format('old.%I', n.name), ', '), string_agg(format('new.%I', n.name), ', '),
-           max(format('new.%I', n.name)) filter (where n.role = 'hash')
-    into old_row, new_row, hash
+           string_agg(format('new.%I is not null', n.name), ' or ')
+    into old_row, new_row, brought
     from motive.annotation_columns(prefix) as n;
     -- Names that sort last, so that the text is seen as other triggers leave it.
     execute format(
@@ -165,19 +165,17 @@ begin
         'and old.%3$I::text collate "C" is not distinct from new.%3$I::text collate "C" '
         'and row(%4$s) is distinct from row(%5$s)) '
         'execute function motive.guard_%1$s(''keep'')', attachment, target, text_column, old_row, new_row);
-    -- What a row brings along is believed where it is whole and of its text: moved from another partition, restored, or copied.
+    -- Every insert reads this condition anew and asks it of each row: it is kept short.
     execute format(
         'create or replace trigger zzz_motive_%1$s_brought before insert on %2$s for each row '
-        'when (num_nonnulls(%3$s) > 0 and (num_nulls(%3$s) > 0 or %4$s is distinct from %5$s)) '
-        'execute function motive.guard_%1$s(''reset'')',
-        attachment, target, new_row, hash, motive.hash_expression(format('new.%I', text_column)));
+        'when (%3$s) execute function motive.guard_%1$s(''brought'')', attachment, target, brought);
     for relation in select target union select p.relid from pg_partition_tree(target) as p loop
         execute format(
             'create or replace trigger zzz_motive_%1$s_inserted after insert on %2$s '
             'referencing new table as motive_new for each statement execute function motive.capture_%1$s()', attachment, relation);
         execute format(
             'create or replace trigger zzz_motive_%1$s_updated after update on %2$s '
-            'referencing old table as motive_old new table as motive_new for each statement execute function motive.capture_%1$s()',
+            'referencing old table as motive_old new table as motive_new for each statement execute function motive.recapture_%1$s()',
             attachment, relation);
     end loop;
 end
@@ -325,7 +323,7 @@ begin
     where motive.obstacle(a.id) is null and a.generated_for is distinct from motive.digest(motive.shape_of(a.id));
     for doomed in
         select p.oid::regprocedure as signature from pg_proc as p
-        where p.pronamespace = 'motive'::regnamespace and p.proname ~ '^(capture|guard|inline|read|scan|said|write)_[0-9]+$'
+        where p.pronamespace = 'motive'::regnamespace and p.proname ~ '^(capture|guard|inline|read|recapture|scan|said|write)_[0-9]+$'
           and not exists (select from motive.attachment as a where p.proname like '%\_' || a.id::text)
           and not exists (select from pg_trigger as t where t.tgfoid = p.oid)
     loop
