@@ -91,6 +91,14 @@ def endpoint(server: Server) -> Endpoint:
     return Endpoint("m", server.url, "key", votes=3, price_in=2.0, price_out=10.0, parallel=1)
 
 
+def proposing(server: Server, raw: Path) -> tuple[object, ...]:
+    """The command that has the texts of `raw` labelled into new.jsonl beside them, by the taxonomy there."""
+    return (
+        "label", raw, "--to", raw.with_name("new.jsonl"), "--model", "m", "--url", server.url, "--key", "k",
+        "--taxonomy", raw.with_name("taxonomy.toml"),
+    )  # fmt: skip
+
+
 def test_votes_are_counted_and_the_unreadable_propose_nothing(
     server: Server, taxonomy: Taxonomy, tmp_path: Path
 ) -> None:
@@ -145,10 +153,7 @@ def test_votes_are_kept_while_a_slower_one_is_under_way(server: Server, taxonomy
 
 def test_temperature_and_seed_may_be_left_out(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
     (tmp_path / "raw.jsonl").write_text('{"text": "money back", "label": 1}\n')
-    command = (
-        "label", tmp_path / "raw.jsonl", "--to", tmp_path / "new.jsonl", "--model", "m", "--url", server.url,
-        "--key", "k", "--taxonomy", tmp_path / "taxonomy.toml", "--votes", 1,
-    )  # fmt: skip
+    command = (*proposing(server, tmp_path / "raw.jsonl"), "--votes", 1)
     assert run(*command) == 0
     assert (server.requests[-1]["temperature"], server.requests[-1]["seed"]) == (0.0, 0)
     assert run(*command, "--temperature", "none", "--no-seed") == 0
@@ -178,10 +183,7 @@ def test_nothing_is_accepted_without_being_told(
     server: Server, taxonomy: Taxonomy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "raw.csv").write_text("body\nmoney back\nmixed\n", encoding="utf-8")
-    command = (
-        "label", tmp_path / "raw.csv", "--to", tmp_path / "new.jsonl", "--model", "m", "--url", server.url,
-        "--key", "k", "--taxonomy", tmp_path / "taxonomy.toml", "--price-in", 1, "--parallel", 1,
-    )  # fmt: skip
+    command = (*proposing(server, tmp_path / "raw.csv"), "--price-in", 1, "--parallel", 1)
     assert run(*command) == 0
     said = capsys.readouterr()
     assert "all votes agree on 50%" in said.out
@@ -200,10 +202,7 @@ def test_what_is_not_accepted_is_to_be_reviewed_least_agreed_first_with_its_vote
     server: Server, tmp_path: Path, taxonomy: Taxonomy
 ) -> None:
     (tmp_path / "raw.csv").write_text("body\nmixed\nmoney back\n???\n", encoding="utf-8")
-    command = (
-        "label", tmp_path / "raw.csv", "--to", tmp_path / "new.jsonl", "--model", "m", "--url", server.url,
-        "--key", "k", "--taxonomy", tmp_path / "taxonomy.toml", "--parallel", 1,
-    )  # fmt: skip
+    command = (*proposing(server, tmp_path / "raw.csv"), "--parallel", 1)
 
     def review() -> list[dict[str, Any]]:
         return [json.loads(line) for line in (tmp_path / "new.review.jsonl").read_text().splitlines()]
@@ -225,10 +224,7 @@ def test_a_review_that_a_person_has_mended_is_not_written_over(
     server: Server, tmp_path: Path, taxonomy: Taxonomy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "raw.csv").write_text("body\nmixed\nmoney back\n", encoding="utf-8")
-    command = (
-        "label", tmp_path / "raw.csv", "--to", tmp_path / "new.jsonl", "--model", "m", "--url", server.url,
-        "--key", "k", "--taxonomy", tmp_path / "taxonomy.toml", "--parallel", 1,
-    )  # fmt: skip
+    command = (*proposing(server, tmp_path / "raw.csv"), "--parallel", 1)
     assert run(*command) == run(*command) == 0
     review = tmp_path / "new.review.jsonl"
     mended = review.read_text().replace('"motives": ["refund"]', '"motives": ["delivery"]')
