@@ -21,7 +21,7 @@ class TritonPythonModel:
         """Loads the model; an exception here makes Triton refuse to load it."""
         # As in the embedded engine, and before ONNX Runtime starts its threads, which inherit it: computing gives way
         # to what receives and answers, here and in a sidecar on the same machine.
-        os.nice(5)
+        os.nice(10)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
         options.inter_op_num_threads = 1
