@@ -49,8 +49,9 @@ bench: .python
 proto:
 	$(PYTHON) -m grpc_tools.protoc -Isidecar/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. proto/motive.proto
 
+# One version of a package for every Python: what passes on one is what runs on the other.
 lock:
-	$(PYTHON) -m uv pip compile -q --universal --python-version 3.11 --all-extras --no-header --no-annotate \
+	$(PYTHON) -m uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 --all-extras --no-header --no-annotate \
 		--constraint .lock-constraints pyproject.toml -o requirements.lock
 
 clean:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.metadata import requires
 from itertools import pairwise
 from pathlib import Path
@@ -83,6 +84,13 @@ def test_every_error_class_has_its_row_in_the_table_of_faults() -> None:
     answers = {kind for kind in MotiveError.__subclasses__() if kind.__name__ != "ConfigError"}
     assert answers == listed
     assert len({fault.status for fault in FAULTS}) == len({fault.sqlstate for fault in FAULTS}) == len(FAULTS)
+
+
+def test_every_python_gets_the_same_version_of_a_package() -> None:
+    """Else what passes on one machine is not what runs, or is checked, on the next."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    twice = [name for name, number in Counter(line.split("==")[0] for line in lines).items() if number > 1]
+    assert not twice, "make lock"
 
 
 def test_the_version_is_the_same_in_package_and_extension() -> None:
