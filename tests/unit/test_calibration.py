@@ -36,6 +36,15 @@ def test_with_a_primary_head_it_chooses_the_first_and_whether_to_abstain() -> No
     assert none.confidence > 0.9
 
 
+def test_each_label_is_read_from_its_own_curve_and_flat_beyond_its_ends() -> None:
+    curves = (((-4.0, 0.0, 4.0), (0.1, 0.2, 0.9)), ((2.0, 3.0), (0.0, 1.0)), ((-30.0, -20.0), (0.4, 0.3)))
+    mixed = replace(FLAT, knots=curves)
+    ends = logits([-1e30, -1e30, -1e30], [1e30, 1e30, 1e30], [0, 2.5, -20])
+    rows = np.concatenate([ends, np.random.default_rng(5).normal(size=(300, 3)).astype(np.float32) * 20])
+    alone = np.stack([np.interp(rows[:, i], *curve) for i, curve in enumerate(curves)], axis=1)
+    assert mixed.probabilities(rows) == pytest.approx(alone, abs=1e-12)
+
+
 def test_a_bias_makes_abstention_more_ready() -> None:
     eager = replace(HEADED, abstention_bias=10.0)
     row = logits([2, 3, -9, 5, 0, 0, 0])
