@@ -5,12 +5,12 @@ this environment. It runs the Python backend, whose model.py opens model.onnx in
 Production uses NVIDIA's image (see docker-compose.yml).
 """
 
-import ctypes.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +29,9 @@ NEEDED_MIB: Final = 220
 """While pip unpacks it beside the wheel."""
 
 
+PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
 @dataclass(frozen=True)
 class Ports:
     """Where Triton listens, on 127.0.0.1 alone."""
@@ -45,10 +48,12 @@ def cache_directory() -> Path:
 
 def install(cache: Path | None = None) -> Path:
     """The directory with Triton's files, fetched by pip the first time; raises ConfigError with the remedy."""
-    home = (cache or cache_directory()) / WHEEL.replace("==", "-") / "pytriton" / "tritonserver"
+    name = f"{WHEEL.replace('==', '-')}-python{PYTHON}"
+    home = (cache or cache_directory()) / name / "pytriton" / "tritonserver"
     if (home / "bin" / "tritonserver").exists():
         return home
     _check_machine()
+    _libpython()
     target = home.parents[1]
     target.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(target.parent).free < NEEDED_MIB * 2**20:
@@ -84,32 +89,40 @@ def _check_machine() -> None:
 
 def _set_up(home: Path) -> None:
     """What a wheel cannot carry: the run bits, and the stub for this Python beside the backend."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = home / "python_backend_stubs" / version / "triton_python_backend_stub"
+    stub = home / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
     if not stub.exists():
-        raise ConfigError(f"{WHEEL} has no stub for Python {version}", "Use Python 3.11, 3.12 or 3.13.")
+        raise ConfigError(f"{WHEEL} has no stub for Python {PYTHON}", "Use Python 3.11, 3.12 or 3.13.")
     target = home / "backends" / "python" / stub.name
     shutil.copyfile(stub, target)
     for program in (home / "bin" / "tritonserver", target):
         program.chmod(0o755)
+    # Of one Python the wheel carries the library, too: too old a one for the modules of that Python's later releases.
+    for carried in _libraries(home).glob(f"libpython3*.{sys.version_info.minor}.so*"):
+        carried.unlink()
+        carried.symlink_to(_libpython())
+
+
+def _libraries(home: Path) -> Path:
+    return home.parents[1] / "nvidia_pytriton.libs"
 
 
 def environment(home: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that Triton needs. Its stub finds packages through the first python3 on PATH, not PYTHONPATH."""
-    _check_libpython()
-    libraries = home.parents[1] / "nvidia_pytriton.libs"
     path = f"{Path(sys.executable).parent}:{base.get('PATH', '')}"
     known = base.get("LD_LIBRARY_PATH")
-    return {**base, "PATH": path, "LD_LIBRARY_PATH": f"{known}:{libraries}" if known else str(libraries)}
+    libraries = ":".join([*([known] if known else []), str(_libraries(home)), str(_libpython().parent)])
+    return {**base, "PATH": path, "LD_LIBRARY_PATH": libraries}
 
 
-def _check_libpython() -> None:
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if ctypes.util.find_library(f"python{version}") is None:
+def _libpython() -> Path:
+    """This Python as a library, in which the stub runs model.py."""
+    library = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib") / f"libpython{PYTHON}.so.1.0"
+    if not library.exists():
         raise ConfigError(
-            f"Triton's Python backend needs the library of Python {version}",
-            f"On Debian: apt-get install libpython{version}.",
+            f"Triton's Python backend needs the library of Python {PYTHON}, {library}",
+            f"On Debian: apt-get install libpython{PYTHON}.",
         )
+    return library
 
 
 def command(home: Path, models: Path, ports: Ports, load: str, *, extra: tuple[str, ...] = ()) -> list[str]:

@@ -1,8 +1,10 @@
 """`motive triton`, as somebody without Docker or a GPU tries it."""
 
+import re
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import grpc
@@ -54,6 +56,20 @@ def test_its_files_lie_in_the_users_cache_and_are_fetched_once() -> None:
     assert not home.is_relative_to(ROOT)
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert "fetching" not in again.stderr
+
+
+def test_the_backend_runs_in_this_pythons_own_library_and_not_in_an_older_one_of_the_wheels() -> None:
+    home = triton_server.install()
+    stub = subprocess.run(
+        ["ldd", home / "backends" / "python" / "triton_python_backend_stub"],
+        env=triton_server.environment(home),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (library,) = re.findall(r"^\s*libpython\S* => (\S+)", stub.stdout, re.MULTILINE)
+    ours = Path(sysconfig.get_config_var("LIBDIR")) / sysconfig.get_config_var("INSTSONAME")
+    assert Path(library).samefile(ours)
 
 
 def test_what_is_no_model_is_refused_with_a_sentence(tmp_path: Path) -> None:
