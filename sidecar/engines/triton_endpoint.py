@@ -178,7 +178,7 @@ class TritonEndpoint:
     async def _look(self) -> bool:
         self._rotate()
         client = self._open()
-        if await client.is_model_ready(self._model.name):
+        if await self._has_model(client):
             # At each look, as somebody may load another model under this name at any time.
             return self._verify((await client.get_model_config(self._model.name)).config)
         # Not whether it is ready: by default no Triton is, for as long as one model of many has failed to load.
@@ -190,6 +190,15 @@ class TritonEndpoint:
             self._load_after = time.monotonic() + LOAD_PAUSE_S
             self._loading = asyncio.create_task(self._load(client))
         return False
+
+    async def _has_model(self, client: Any) -> bool:
+        try:
+            return bool(await client.is_model_ready(self._model.name))
+        except InferenceServerException as error:
+            # What some of Triton's releases say of a model that was never loaded.
+            if _kind(error) == "NOT_FOUND":
+                return False
+            raise
 
     def _verify(self, config: Any) -> bool:
         served = config.parameters[ONNX_PARAMETER].string_value if ONNX_PARAMETER in config.parameters else ""

@@ -26,7 +26,7 @@ class BuildError(ConfigError):
 VARIANTS: Final[dict[str, Callable[[ModelProto], ModelProto]]] = {
     "cpu-fp32": lambda model: fuse(widen(model)),
     "cpu-int8": lambda model: quantize_rows(fuse(widen(model, grid=False))),
-    # Standard operators only: TensorRT knows no others, and CUDA's provider fuses them by itself.
+    # Standard operators only: TensorRT knows no others.
     "gpu-fp16": lambda model: halve(widen(model)),
 }
 """By name, what turns the source's graph into the variant's. The part behind the dash joins the version."""

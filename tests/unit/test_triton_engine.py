@@ -84,10 +84,12 @@ async def test_a_half_finished_rotation_leaves_the_connection_and_is_said_once(
     await endpoint.close()
 
 
+@pytest.mark.parametrize("unknown", [False, True], ids=["not ready", "unknown"])
 async def test_a_live_triton_without_the_model_is_told_apart_from_one_that_cannot_load_it(
-    fake_triton: FakeTriton, tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
+    fake_triton: FakeTriton, tiny_repository: Path, monkeypatch: pytest.MonkeyPatch, *, unknown: bool
 ) -> None:
     """TensorRT builds for longer than a request to load may take."""
+    fake_triton.unknown_model = unknown
     monkeypatch.setattr(triton_endpoint, "LOAD_PAUSE_S", 0.0)
     engine = TritonEngine(open_repository(tiny_repository), [fake_triton.address], "motive")
 

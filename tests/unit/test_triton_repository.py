@@ -21,8 +21,8 @@ def repository(tiny_repository: Path) -> Repository:
     return open_repository(tiny_repository)
 
 
-def parsed(repository: Repository, backend: str) -> config_pb.ModelConfig:
-    return text_format.Parse(config_text(repository, backend, "motive-1"), config_pb.ModelConfig())
+def parsed(repository: Repository, backend: str, name: str = "motive-1") -> config_pb.ModelConfig:
+    return text_format.Parse(config_text(repository, backend, name), config_pb.ModelConfig())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -84,7 +84,6 @@ def test_cudas_options_stand_where_the_backend_reads_them(repository: Repository
     assert {key: one.string_value for key, one in parameters.items() if key != ONNX_PARAMETER} == {
         "cudnn_conv_algo_search": "2",
         "arena_extend_strategy": "1",
-        "gpu_mem_limit": str(2 << 30),
     }
 
 
@@ -107,6 +106,23 @@ def test_tensorrts_profiles_cover_every_shape_that_the_sidecar_sends(repository:
     assert least == (1, BUCKETS[0])
     assert most == (limits.BATCH_ROWS, repository.manifest.tokens.window)
     assert all(low <= middle <= high for low, middle, high in zip(least, best, most, strict=True))
+
+
+def test_a_release_never_gets_the_engines_of_another(repository: Repository) -> None:
+    """TensorRT's provider tells engines apart by names in the graph, which a model trained anew shares, not by weights."""
+
+    def cache(name: str) -> str:
+        config = parsed(repository, "tensorrt", name)
+        (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+        return str(accelerator.parameters["trt_engine_cache_prefix"])
+
+    assert cache("motive-1111") != cache("motive-2222")
+
+
+def test_tensorrt_computes_in_the_types_of_the_graph(repository: Repository) -> None:
+    """In others the calibration would not hold."""
+    (accelerator,) = parsed(repository, "tensorrt").optimization.execution_accelerators.gpu_execution_accelerator
+    assert "precision_mode" not in accelerator.parameters
 
 
 def _shape(profile: str) -> tuple[int, int]:
