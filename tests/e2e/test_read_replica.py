@@ -56,7 +56,7 @@ def test_a_replica_shows_annotations_and_answers_direct_calls(
         primary.execute("create table texts (id bigint primary key, body text)")
         primary.execute("select motive.attach('texts', 'body', 'inline', '5 s')")
         primary.execute("insert into texts values (1, 'a birthday gift')")
-        end = value(primary, "select pg_current_wal_lsn()::text")
+        end = value(primary, "select pg_current_wal_insert_lsn()::text")
         with psycopg.connect(replica.dsn(), autocommit=True) as standby:
             wait_until(
                 lambda: value(standby, "select pg_last_wal_replay_lsn() >= %s::pg_lsn", end), bool, 30, "the replica"

@@ -109,7 +109,7 @@ def test_tensorrts_profiles_cover_every_shape_that_the_sidecar_sends(repository:
 
 
 def test_a_release_never_gets_the_engines_of_another(repository: Repository) -> None:
-    """TensorRT's provider tells engines apart by names in the graph, which a model trained anew shares, not by weights."""
+    """TensorRT's provider tells engines apart by names in the graph, which a model trained anew shares, not weights."""
 
     def cache(name: str) -> str:
         config = parsed(repository, "tensorrt", name)
