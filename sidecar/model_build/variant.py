@@ -13,6 +13,7 @@ from sidecar.errors import ConfigError
 from sidecar.model_build.fuse import fuse
 from sidecar.model_build.halve import halve
 from sidecar.model_build.rows import quantize_rows
+from sidecar.model_build.straighten import straighten
 from sidecar.model_build.widen import widen
 from sidecar.repository import Repository, RepositoryError, atomic, file_digest, open_repository
 
@@ -24,10 +25,10 @@ class BuildError(ConfigError):
 
 
 VARIANTS: Final[dict[str, Callable[[ModelProto], ModelProto]]] = {
-    "cpu-fp32": lambda model: fuse(widen(model)),
-    "cpu-int8": lambda model: quantize_rows(fuse(widen(model, grid=False))),
+    "cpu-fp32": lambda model: fuse(straighten(widen(model))),
+    "cpu-int8": lambda model: quantize_rows(fuse(straighten(widen(model, grid=False)))),
     # Standard operators only: TensorRT knows no others.
-    "gpu-fp16": lambda model: halve(widen(model)),
+    "gpu-fp16": lambda model: halve(straighten(widen(model))),
 }
 """By name, what turns the source's graph into the variant's. The part behind the dash joins the version."""
 
