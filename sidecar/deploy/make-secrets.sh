@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes the passwords that docker-compose.yml reads as files, in ./secrets; what is there already stays.
+# Makes the passwords that docker-compose.yml reads as files, in ./secrets; what is there already stays. And lets the
+# containers read what they mount of the clone, which may have been made with a umask that leaves others nothing.
 set -eu
 cd "$(dirname "$0")/../.."
 umask 077
@@ -17,4 +18,5 @@ make grafana_password
     "$(cat secrets/postgres_password)" > secrets/owner_service
 # Each container reads its own under another user; the directory itself is closed to others.
 chmod 444 secrets/*
+chmod -R a+rX sidecar/deploy/prometheus sidecar/deploy/grafana
 echo "secrets/ holds $(find secrets -type f | wc -l) files; Grafana's user is admin, its password in secrets/grafana_password"

@@ -149,6 +149,33 @@ def test_what_runs_has_a_health_check_and_comes_back(services: dict[str, dict[st
             assert service["healthcheck"]["test"][0] == "CMD", name
 
 
+def test_what_may_start_slowly_has_the_time(services: dict[str, dict[str, Any]]) -> None:
+    """Recovery after a crash, Prometheus' log, Grafana's migrations: or `up --wait` fails while they are at it."""
+    for name, seconds in {"postgres": 600, "prometheus": 300, "grafana": 180}.items():
+        assert int(services[name]["healthcheck"]["start_period"].removesuffix("s")) >= seconds, name
+
+
+def test_grafana_downloads_nothing_and_keeps_its_images_directories(services: dict[str, dict[str, Any]]) -> None:
+    grafana = services["grafana"]
+    assert grafana["environment"]["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+    asked = {key: value for key, value in grafana["environment"].items() if key.startswith("GF_ANALYTICS_")}
+    assert len(asked) == 3
+    assert set(asked.values()) == {"false"}
+    mounted = {volume.split(":")[1] for volume in grafana["volumes"]}
+    assert "/etc/grafana/provisioning" not in mounted
+    assert {f"/etc/grafana/provisioning/{name}" for name in ("datasources", "dashboards")} <= mounted
+
+
+def test_the_sockets_directory_is_the_sidecars_in_each_image() -> None:
+    """A new volume takes its owner from the image that is the first to mount it."""
+    owners = {
+        file.parent.name: re.findall(r"install -d -o (\w+) \S+ \w+ \S+ \d+ /run/pg_motive", file.read_text("utf-8"))
+        for file in DOCKERFILES
+    }
+    assert owners["motive"] == ["motive"]
+    assert owners["postgres"] == ["10001"]
+
+
 def test_what_ends_by_itself_is_waited_for_by_something_that_runs(services: dict[str, dict[str, Any]]) -> None:
     """`up --wait` takes any other service that ends for a failure."""
     running = [one for name, one in services.items() if name not in ONE_SHOT | TOOLS]
@@ -199,8 +226,7 @@ def test_no_secret_stands_in_an_environment_or_in_the_repository(
 
 
 def test_the_script_makes_every_secret_and_keeps_those_there_are(compose: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "sidecar" / "deploy").mkdir(parents=True)
-    script = shutil.copy(DEPLOY / "make-secrets.sh", tmp_path / "sidecar" / "deploy")
+    script = copied(tmp_path, "make-secrets.sh", "prometheus", "grafana")
     subprocess.run([script], check=True, capture_output=True)
     made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
     assert set(made) == set(compose["secrets"])
@@ -212,6 +238,37 @@ def test_the_script_makes_every_secret_and_keeps_those_there_are(compose: dict[s
     assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
     subprocess.run([script], check=True, capture_output=True)
     assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == made
+
+
+def copied(root: Path, script: str, *directories: str) -> Path:
+    """A copy of a script beside copies of the directories that it names, as in a clone at `root`."""
+    deploy = root / "sidecar" / "deploy"
+    for directory in directories:
+        shutil.copytree(DEPLOY / directory, deploy / directory)
+    return Path(shutil.copy(DEPLOY / script, deploy))
+
+
+def test_a_clone_that_leaves_others_nothing_is_read_by_the_containers_all_the_same(
+    services: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    """As under umask 077: what is mounted, by make-secrets.sh; the scripts in the images, by chmod."""
+    mounted = {
+        volume.split(":")[0]
+        for service in services.values()
+        for volume in service.get("volumes", ())
+        if volume.startswith(".")
+    }
+    script = copied(tmp_path, "make-secrets.sh", "prometheus", "grafana")
+    assert all((tmp_path / path).is_dir() for path in mounted)
+    subprocess.run(["chmod", "-R", "go=", str(tmp_path / "sidecar")], check=True)
+    subprocess.run([script], check=True, capture_output=True)
+    for path in (found for top in mounted for found in ((tmp_path / top), *(tmp_path / top).rglob("*"))):
+        wanted = 0o555 if path.is_dir() else 0o444
+        assert path.stat().st_mode & wanted == wanted, path
+    for file in DOCKERFILES:
+        text = file.read_text(encoding="utf-8")
+        for installed in re.findall(r"^COPY \S+\.sh (\S+)$", text, re.MULTILINE):
+            assert f"\nRUN chmod 0755 {installed}\n" in text
 
 
 def test_sidecar_and_worker_take_the_settings_they_are_given(
