@@ -3,6 +3,7 @@
 import ast
 import os
 import shutil
+import subprocess
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_as_a_user_packages_are_installed_through_sudo_without_questions(
     bare_machine: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
     bootstrap.install_system_packages()
     install = bare_machine[-1]
     assert install[0] == "sudo"
