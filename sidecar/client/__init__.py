@@ -5,6 +5,7 @@ that a user sees a sentence and a hint and never a Python traceback. PostgreSQL'
 termination) pass through as they are. Nothing here may depend on who calls: module state outlives SET ROLE.
 """
 
+import time
 from typing import Any
 
 from sidecar.client.answers import Answer, failed
@@ -31,7 +32,7 @@ def classify(
     """
     try:
         _check_interface(interface)
-        load()
+        seconds = _loaded(seconds)
         from sidecar.client import classification
 
         return classification.classify(plpy, texts, every, (target, *(files or ())), seconds)
@@ -43,7 +44,7 @@ def explain(plpy: Any, interface: int, text: str, target: str, files: list[str] 
     """The words that carried each motive of `text`, with starts and stops counted from 0 in characters."""
     try:
         _check_interface(interface)
-        load()
+        seconds = _loaded(seconds)
         from sidecar.client import explanation
 
         return explanation.explain(plpy, text, (target, *(files or ())), seconds)
@@ -55,12 +56,19 @@ def get_model(plpy: Any, interface: int, target: str, files: list[str] | None, s
     """The model that answers, as the JSON that motive.register_model() reads, in the field `model`."""
     try:
         _check_interface(interface)
-        load()
+        seconds = _loaded(seconds)
         from sidecar.client import model
 
         return model.get_model(plpy, (target, *(files or ())), seconds)
     except MotiveError as error:
         return failed(error)
+
+
+def _loaded(seconds: float) -> float:
+    """What is left of `seconds` once everything is imported, which is felt in the first call of a session alone."""
+    started = time.monotonic()
+    load()
+    return max(0.001, seconds - (time.monotonic() - started))
 
 
 def _check_interface(interface: int) -> None:

@@ -21,7 +21,7 @@ create table motive.settings (
 comment on table motive.settings is 'One row: how the functions reach the sidecar. Only the owner of the extension may read or write it';
 comment on column motive.settings.only_row is 'Always true: there is one row';
 comment on column motive.settings.target is 'unix:/full/path of the sidecar''s socket, or HOST:PORT';
-comment on column motive.settings.deadline_ms is 'Milliseconds that one request may take; statement_timeout can only shorten it';
+comment on column motive.settings.deadline_ms is 'Milliseconds that one request may take; statement_timeout and transaction_timeout can only shorten it';
 comment on column motive.settings.tls_authority is 'Path of the PEM file with the authority of the sidecar''s certificate; set it to use TLS';
 comment on column motive.settings.tls_certificate is 'Path of the PEM file with our certificate, for mutual TLS';
 comment on column motive.settings.tls_key is 'Path of the PEM file with the key of our certificate';
@@ -50,7 +50,19 @@ comment on trigger replace_settings on motive.settings is 'A new row replaces th
 insert into motive.settings default values;
 select pg_catalog.pg_extension_config_dump('motive.settings', '');
 
--- What one call works with: the settings, and the time that statement_timeout leaves.
+-- PostgreSQL 17 ends a session whose transaction takes longer than transaction_timeout; older ones do not know it.
+-- API: private
+create view motive.time_left as
+select least(
+    nullif(extract(epoch from current_setting('statement_timeout')::interval), 0)::float8
+        - extract(epoch from clock_timestamp() - statement_timestamp())::float8,
+    nullif(extract(epoch from nullif(current_setting('transaction_timeout', true), '')::interval), 0)::float8
+        - extract(epoch from clock_timestamp() - transaction_timestamp())::float8
+) as seconds;
+comment on view motive.time_left is 'How many seconds the session''s own timeouts leave a statement; null where they set no end';
+revoke all on motive.time_left from public;
+
+-- What one call works with: the settings, and the time that the session's timeouts leave.
 -- API: private
 create view motive.call_terms as
 select
@@ -59,11 +71,7 @@ select
         array[coalesce(settings.tls_authority, ''), coalesce(settings.tls_certificate, ''), coalesce(settings.tls_key, ''),
               coalesce(settings.token_file, '')]
     end as files,
-    greatest(0.001, least(
-        settings.deadline_ms / 1000.0::float8,
-        nullif(extract(epoch from current_setting('statement_timeout')::interval), 0)::float8
-            - extract(epoch from clock_timestamp() - statement_timestamp())::float8
-    )) as seconds
-from motive.settings;
+    greatest(0.001, least(settings.deadline_ms / 1000.0::float8, time_left.seconds)) as seconds
+from motive.settings cross join motive.time_left;
 comment on view motive.call_terms is 'Where a call goes and how many seconds it may take';
 revoke all on motive.call_terms from public;

@@ -146,5 +146,5 @@ begin
 end
 $$;
 comment on function motive.classify_rows(text) is
-    'Runs a query of two columns, a key and a text, with the caller''s rights, and names the motive of every row, in batches';
+    'Runs a query of two columns, a key and a text, with the caller''s rights and search path, and names the motive of every row, in batches';
 revoke all on function motive.classify_rows(text) from public;

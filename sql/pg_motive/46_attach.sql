@@ -82,6 +82,13 @@ begin
     elsif not exists (select from motive.key_columns(target)) then
         problem := format('%s has no primary key', target);
         remedy := format('Add one first: alter table %s add column id bigint generated always as identity primary key', target);
+    elsif exists (
+        select from pg_index as i join pg_class as x on x.oid = i.indexrelid join pg_am as m on m.oid = x.relam
+        where i.indrelid = target and i.indisprimary and m.amname <> 'btree'
+    ) then
+        -- Its operators say that keys overlap, not that they are equal or follow one another.
+        problem := format('the primary key of %s has periods without overlaps', target);
+        remedy := 'Make that key a unique constraint, and add a primary key of ordinary columns, such as an identity.';
     elsif col.attname is null then
         problem := format('%s has no column %I', target, text_column);
         remedy := 'Name a column that holds text.';

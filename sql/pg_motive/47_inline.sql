@@ -30,17 +30,14 @@ as $$ select interval '3 s' $$;
 comment on function motive.inline_pause() is 'How long inline mode leaves a sidecar alone after a fault';
 revoke all on function motive.inline_pause() from public;
 
--- The rest of the statement needs time as well: of what statement_timeout leaves, at most 60 % goes to annotation.
+-- The rest of the statement needs time as well: of what the session's timeouts leave, at most 60 % goes to annotation.
 -- API: private
 create function motive.inline_deadline(budget interval) returns timestamptz
     language sql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
-    select clock_timestamp() + case when t.left_s < 0.05 then interval '0' else least(budget, make_interval(secs => 0.6 * t.left_s)) end
-    from (
-        select nullif(extract(epoch from current_setting('statement_timeout')::interval), 0)::float8
-            - extract(epoch from clock_timestamp() - statement_timestamp())::float8
-    ) as t (left_s)
+    select clock_timestamp() + case when t.seconds < 0.05 then interval '0' else least(budget, make_interval(secs => 0.6 * t.seconds)) end
+    from motive.time_left as t
 $$;
 comment on function motive.inline_deadline(interval) is 'When a statement that begins now must have done with its annotation';
 revoke all on function motive.inline_deadline(interval) from public;

@@ -86,6 +86,19 @@ def test_a_deadline_is_a_value(fake: FakeSidecar) -> None:
         assert ask(fake, "cheap", seconds=0.1).sqlstate == "57014"
 
 
+def test_a_sessions_first_call_has_no_more_time_than_the_others(
+    fake: FakeSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the import takes of it is gone: the statement around it has a timeout of its own."""
+    ask(fake, "cheap")
+    monkeypatch.setattr(client, "load", lambda: threading.Event().wait(0.3))
+    ask(fake, "cheap", seconds=5.0)
+    assert fake.deadlines[-1] < 4.75
+    monkeypatch.undo()
+    ask(fake, "cheap", seconds=5.0)
+    assert fake.deadlines[-1] > 4.75
+
+
 def test_many_texts_may_take_longer_than_one_and_still_end(fake: FakeSidecar) -> None:
     def slow(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
         threading.Event().wait(1.0)  # what the model takes

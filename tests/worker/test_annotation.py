@@ -276,6 +276,17 @@ def test_attach_refuses_with_the_remedy(annotation: Annotation, definition: str,
     assert annotation.value("select count(*) from motive.attachment") == 0
 
 
+def test_attach_refuses_keys_that_say_only_that_nothing_overlaps(annotation: Annotation) -> None:
+    """Its index has no equality: a person's label would land on every row whose period overlaps."""
+    if annotation.value("select current_setting('server_version_num')::integer") < 180000:
+        pytest.skip("keys without overlaps are PostgreSQL 18's")
+    annotation.execute(
+        "create table texts (room int4range, at daterange, body text, primary key (room, at without overlaps))"
+    )
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="periods without overlaps"):
+        annotation.attach("texts")
+
+
 @pytest.mark.parametrize(
     ("options", "reason", "hint"),
     [

@@ -176,6 +176,19 @@ def test_a_statement_timeout_below_the_budget_fails_no_statement(annotation: Ann
     assert annotation.queued() == 1
 
 
+def test_a_transaction_timeout_below_the_budget_ends_no_session(annotation: Annotation) -> None:
+    """PostgreSQL would close the connection."""
+    if annotation.value("select current_setting('server_version_num')::integer") < 170000:
+        pytest.skip("transaction_timeout is there from PostgreSQL 17 on")
+    annotation.table(mode="inline", budget="20 s")
+    annotation.execute("insert into texts (body) values ('warm')")
+    with annotation.fake.hang():
+        annotation.execute("set transaction_timeout to '2 s'")
+        annotation.execute("insert into texts (body) values (%s)", GIFT)
+        annotation.execute("reset transaction_timeout")
+    assert annotation.queued() == 1
+
+
 def test_the_budget_is_the_same_whatever_the_session_says_of_time(annotation: Annotation) -> None:
     """China's CST is not read back as the CST of the United States, fourteen hours later."""
     annotation.table(mode="inline", budget="300 ms")
