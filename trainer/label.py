@@ -242,16 +242,19 @@ def _to_review(proposal: Proposal) -> dict[str, object]:
     return {**to_row(proposal.example), "agreement": round(proposal.agreement, 2), "votes": proposal.votes}
 
 
-def cost(proposals: Sequence[Proposal], endpoint: Endpoint) -> float:
-    """Dollars that the votes cost, by the endpoint's prices."""
+def spending(proposals: Sequence[Proposal], endpoint: Endpoint) -> str:
+    """The tokens that the votes took, and the dollars that these cost by the endpoint's prices."""
     read, written = sum(p.tokens_in for p in proposals), sum(p.tokens_out for p in proposals)
-    return (read * endpoint.price_in + written * endpoint.price_out) / 1e6
+    tokens = f"{read:,} tokens read and {written:,} written"
+    if not (endpoint.price_in or endpoint.price_out):
+        return f"{tokens}, whose cost --price-in and --price-out tell"
+    return f"{tokens}, cost ${(read * endpoint.price_in + written * endpoint.price_out) / 1e6:.2f}"
 
 
 def summary(proposals: Sequence[Proposal], endpoint: Endpoint) -> str:
     """How many, how much they agree and what they cost, for a person."""
     readable = [p for p in proposals if p.votes]
-    spent = f"cost ${cost(proposals, endpoint):.2f}."
+    spent = f"{spending(proposals, endpoint)}."
     if not readable:
         return f"No text got a readable vote; {spent}"
     whole = sum(p.agreement == 1.0 for p in readable) / len(readable)

@@ -15,7 +15,7 @@ from sidecar.repository import Taxonomy
 from tests.fixtures.waiting import wait_until
 from tests.unit.trainer.conftest import run
 from trainer.errors import TrainerError
-from trainer.label import Endpoint, asked, cost, instructions, parse_answer, propose, read_journal, summary
+from trainer.label import Endpoint, asked, instructions, parse_answer, propose, read_journal, spending, summary
 from trainer.texts import Example, read_examples
 
 
@@ -109,8 +109,15 @@ def test_votes_are_counted_and_the_unreadable_propose_nothing(
     ]
     assert [round(p.agreement, 2) for p in found] == [1.0, 1.0, 0.33, 0.0]
     assert [len(p.votes) for p in found] == [3, 3, 3, 0]
-    assert cost(found, endpoint(server)) == pytest.approx(12 * (1000 * 2 + 100 * 10) / 1e6), "all votes were paid for"
+    paid = f"12,000 tokens read and 1,200 written, cost ${12 * (1000 * 2 + 100 * 10) / 1e6:.2f}"
+    assert spending(found, endpoint(server)) == paid, "all votes were paid for"
     assert "3 proposals; 1 texts got no readable vote" in summary(found, endpoint(server))
+
+
+def test_without_prices_the_tokens_are_told_and_no_cost(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
+    free = replace(endpoint(server), price_in=0.0, price_out=0.0)
+    said = summary(propose(TEXTS[:1], taxonomy, free, tmp_path / "votes.jsonl"), free)
+    assert said.endswith("; 3,000 tokens read and 300 written, whose cost --price-in and --price-out tell.")
 
 
 def test_a_vote_that_cannot_be_read_agrees_with_none(server: Server, taxonomy: Taxonomy, tmp_path: Path) -> None:
