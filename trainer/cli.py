@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sidecar.repository import TaxonomyError
 from trainer import commands
 from trainer.commands import BUILD, CONFIG, SHIPPED
 from trainer.errors import TrainerError
@@ -19,6 +20,7 @@ TAXONOMY = HERE / "taxonomy.toml"
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="motive-train", description="Train, judge and export models that name motives.")
+    top.add_argument("--trace", action="store_true", help="show where an unexpected error comes from")
     added: Parsers = top.add_subparsers(required=True, metavar="COMMAND")
     for add in (_texts, _training, _judging, _models):
         add(added)
@@ -27,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _command(added: Parsers, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = added.add_parser(name, help=text, description=text)
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, command=name)
     return command
 
 
@@ -220,16 +222,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         args.run(args)
-    except TrainerError as error:
+    except (TrainerError, TaxonomyError) as error:
         return _fail(str(error))
-    except ImportError as error:
-        return _fail(f"{error.name} is not installed; in the project's folder, pip install '.[trainer]'")
-    except ValueError as error:  # the taxonomy's own error
-        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        return _fail(f"{error.name or error} is not installed; in the project's folder, pip install '.[trainer]'")
+    except ImportError as error:  # of a version that another package refuses, or that lacks something
+        return _fail(f"{error}; upgrade that package, or remove it where nothing needs it")
     except OSError as error:
-        return _fail(f"{error.filename or 'a file'} could not be used: {error.strerror}")
+        return _fail(f"{error.filename or 'a file'} could not be used: {error.strerror or error}")
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if args.trace:
+            raise
+        met = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        return _fail(f"{args.command} failed unexpectedly ({met}); motive-train --trace {args.command} ... shows where")
     return 0
 
 

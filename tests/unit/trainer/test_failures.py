@@ -235,6 +235,35 @@ def test_files_that_are_not_there_are_named(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ModuleNotFoundError("No module named 'peft'", name="peft"), "peft is not installed; in the project's folder"),
+        (
+            ImportError("Found an incompatible version of torchao"),
+            "incompatible version of torchao; upgrade that package",
+        ),
+        (ImportError("cannot import name 'A' from 'b'", name="b"), "cannot import name 'A' from 'b'; upgrade"),
+        (OSError("no answer from the hub"), "a file could not be used: no answer from the hub"),
+        (ValueError("two\nlines"), "card failed unexpectedly (ValueError: two); motive-train --trace card ... shows where"),
+        (NotImplementedError(), "card failed unexpectedly (NotImplementedError); motive-train --trace"),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, Exception) else "",
+)
+def test_what_others_code_raises_is_said_in_one_sentence_and_traced_when_asked(
+    error: Exception, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "card", fail)
+    assert run("card") == 1
+    assert sentence in only_line(capsys)
+    if "--trace" in sentence:
+        with pytest.raises(type(error)):
+            run("--trace", "card")
+
+
 def test_a_full_disk_ends_the_training_in_one_sentence(tiny_base: Path, tmp_path: Path) -> None:
     """A file size limit stands for the disk: the checkpoint cannot be written."""
     config = write_config(tmp_path, tiny_base, epochs=1.0)
