@@ -33,6 +33,7 @@ class Network:
     layers: tuple[int, ...] = ()
     """Layers to keep, 0 next to the embedding; empty keeps all."""
     trim_vocabulary: bool = False
+    """Keeps only the pieces of two languages and of the corpus; of Unigram tokenizers (XLM-R, e5, mDeBERTa) alone."""
     pooling: str = ""
     """"mean", "last" or "labels"; empty chooses mean, or last for decoders."""
     dropout: float = 0.1
@@ -66,9 +67,10 @@ class Optimisation:
     average: float = 0.0
     """Decay per step of the running average of the weights that is kept in the end (EMA); 0 keeps the last weights."""
     device: str = "auto"
-    """"auto" takes a CUDA device where there is one; or "cpu", "cuda"."""
+    """"auto" takes a CUDA device where there is one; or "cpu", "cuda". Where there are several, one trains:
+    the first, or that which CUDA_VISIBLE_DEVICES names."""
     precision: str = "fp32"
-    """"fp32" or "bf16"."""
+    """"fp32", "bf16", or "fp16" for a CUDA device that would emulate bf16, such as a T4."""
     patience: int = 0
     """Evaluations without improvement before training stops early; 0 never stops early."""
     seed: int = 17

@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 from trainer.bases import Base
 from trainer.classifier import mean_over_tokens
+from trainer.device import computes_bf16
 from trainer.predict import predict, token_ids
 
 
 def embedder(base: Base, max_tokens: int = 128, prefix: str = "") -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """A function from texts to vectors float32 [texts, width]; answers from memory what it has seen before.
 
-    Runs on the GPU where there is one, and in 16 bits where processor or GPU is quicker so.
+    Runs on the GPU where there is one, and in bf16 where processor or GPU computes it.
     """
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    halved = cuda or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    halved = computes_bf16()
     model = base.model.eval().to(device)
     memory: dict[str, NDArray[np.float32]] = {}
 

@@ -18,6 +18,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from trainer.checkpoints import claim, is_of, last_whole
 from trainer.classifier import MotiveClassifier, layer_stack, motive_loss
 from trainer.config import Network, Optimisation
+from trainer.device import computes_bf16
 from trainer.errors import TrainerError
 from trainer.predict import Ids, pad
 from trainer.progress import Advance, bar, say
@@ -161,8 +162,13 @@ def check_device(options: Optimisation) -> None:
         )
     if options.device not in ("auto", "cpu", "cuda"):
         raise TrainerError(f'device = "{options.device}" is none of auto, cpu, cuda')
-    if options.precision not in ("fp32", "bf16"):
-        raise TrainerError(f'precision = "{options.precision}" is none of fp32, bf16')
+    on_gpu = options.device != "cpu" and torch.cuda.is_available()
+    if options.precision not in ("fp32", "bf16", "fp16"):
+        raise TrainerError(f'precision = "{options.precision}" is none of fp32, bf16, fp16')
+    if options.precision == "fp16" and not on_gpu:
+        raise TrainerError('precision = "fp16" needs a CUDA device; use "bf16" or "fp32"')
+    if options.precision == "bf16" and on_gpu and not computes_bf16():
+        raise TrainerError('precision = "bf16" would be emulated, slowly, by this CUDA device; use "fp16" or "fp32"')
 
 
 def begin(options: Optimisation) -> None:
@@ -215,7 +221,32 @@ def learn(
     if checkpoint is None:
         claim(folder, owner)
     optimizer = torch.optim.AdamW(parameter_groups(model, options), lr=options.learning_rate, fused=True)
-    steps = max(1, round(options.epochs * len(train[0]) / options.batch))
+    trainer = Trainer(
+        learner,
+        training_arguments(options, folder, len(train[0])),
+        data_collator=lambda rows: collate(rows, pad_id),
+        train_dataset=Rows(*train),
+        eval_dataset=Rows(*held) if options.patience > 0 else None,
+        callbacks=callbacks(options),
+        optimizers=(optimizer, None),
+    )
+    trainer.remove_callback(PrinterCallback)
+    with bar(title) as advance:
+        trainer.add_callback(Watch(advance))
+        try:
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except (RuntimeError, SafetensorError) as error:  # memory, disk or device
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise TrainerError(
+                f"the training could not go on ({reason}); make room on disk, or lower batch, and try again"
+            ) from None
+    model.to("cpu").eval()
+    return {name: float(value) for name, value in result.metrics.items()}
+
+
+def training_arguments(options: Optimisation, folder: Path, texts: int) -> TrainingArguments:
+    """How Trainer is to train on so many texts, on one device: batch and warm-up are then what the config says."""
+    steps = max(1, round(options.epochs * texts / options.batch))
     stops = options.patience > 0
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -226,6 +257,7 @@ def learn(
         lr_scheduler_type="linear",
         warmup_steps=int(options.warmup * steps),
         bf16=options.precision == "bf16",
+        fp16=options.precision == "fp16",
         use_cpu=options.device == "cpu" or not torch.cuda.is_available(),
         seed=options.seed,
         data_seed=options.seed,
@@ -242,27 +274,9 @@ def learn(
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
     )
-    trainer = Trainer(
-        learner,
-        arguments,
-        data_collator=lambda rows: collate(rows, pad_id),
-        train_dataset=Rows(*train),
-        eval_dataset=Rows(*held) if stops else None,
-        callbacks=callbacks(options),
-        optimizers=(optimizer, None),
-    )
-    trainer.remove_callback(PrinterCallback)
-    with bar(title) as advance:
-        trainer.add_callback(Watch(advance))
-        try:
-            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except (RuntimeError, SafetensorError) as error:  # memory, disk or device
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise TrainerError(
-                f"the training could not go on ({reason}); make room on disk, or lower batch, and try again"
-            ) from None
-    model.to("cpu").eval()
-    return {name: float(value) for name, value in result.metrics.items()}
+    if arguments.n_gpu > 1:  # Trainer would give each of them a batch; no argument forbids it
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _identity(learner: Learner, network: Network | None, train: tuple[Ids, Targets]) -> str:

@@ -1,4 +1,4 @@
-"""The notebook for Colab runs from top to bottom, with a tiny model in place of a large one."""
+"""The notebook runs from top to bottom as on Colab, with a tiny model in place of a large one."""
 
 import sys
 from pathlib import Path
@@ -28,8 +28,23 @@ def test_the_notebook_is_committed_without_outputs() -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
 
 
+def write_colab(folder: Path) -> Path:
+    """A `google.colab` to import from, whose downloads are noted in a file and whose upload nobody answers."""
+    package = folder / "google" / "colab"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "files.py").write_text(
+        "from pathlib import Path\n"
+        "def download(path):\n"
+        f"    Path({str(folder / 'downloads')!r}).write_text(path)\n"
+        "def upload():\n"
+        "    raise AssertionError('asked to upload what TEXTS names')\n"
+    )
+    return folder
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_the_notebook_trains_judges_and_packs_a_model(
+def test_the_notebook_trains_judges_and_packs_a_model_on_colab(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from nbclient import NotebookClient
@@ -45,7 +60,8 @@ def test_the_notebook_trains_judges_and_packs_a_model(
     place = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
     lines = "\n".join(f"{name} = {value!r}" for name, value in given.items())
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(lines))  # type: ignore[no-untyped-call]
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    colab = write_colab(tmp_path / "colab")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{colab}")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
@@ -57,6 +73,8 @@ def test_the_notebook_trains_judges_and_packs_a_model(
     assert "refund money back please cash\n    refund" in printed
     assert "hello nice weather monday\n    other" in printed
     assert open_repository(tmp_path / "motive-training" / "tickets").manifest.name == "tickets"
-    assert (tmp_path / "motive-training" / "tickets.zip").is_file()
+    archive = Path((colab / "downloads").read_text())
+    assert archive == tmp_path / "motive-training" / "tickets.zip"
+    assert archive.is_file()
     shown = [o for cell in notebook.cells for o in cell.get("outputs", ()) if o.output_type == "display_data"]
     assert any("data:image/png;base64," in o.data.get("text/html", "") for o in shown)
