@@ -10,7 +10,6 @@ from __future__ import annotations  # an older Python must get as far as the sen
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -76,7 +75,7 @@ def missing_packages() -> list[str]:
     """Debian packages to install, by what this machine lacks."""
     packages = []
     if not postgres_with_python():
-        packages += ["postgresql", f"postgresql-plpython3-{_postgres_candidate()}"]
+        packages.append(f"postgresql-plpython3-{_postgres_to_install()}")  # brings the server of its number along
     if not has_venv():
         packages.append("python3-venv")
     return packages
@@ -87,18 +86,21 @@ def has_venv() -> bool:
     return subprocess.run([python(), "-c", "import ensurepip, venv"], capture_output=True).returncode == 0
 
 
-def _postgres_candidate() -> str:
-    """The major version to install: one that is there already without PL/Python, else the distribution's."""
-    servers = sorted(int(path.parent.parent.name) for path in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if servers and servers[-1] in SUPPORTED_POSTGRES:
-        return str(servers[-1])
-    policy = subprocess.run(["apt-cache", "policy", "postgresql"], capture_output=True, text=True).stdout
-    match = re.search(r"Candidate: (\d+)", policy)
-    if match is None:
-        fail("apt knows no package postgresql", "Use Debian 12 or newer, or Ubuntu 24.04 or newer; run apt-get update")
-    if int(match.group(1)) not in SUPPORTED_POSTGRES:
-        fail(f"this system offers PostgreSQL {match.group(1)}; 15 to 18 are supported", "Use Debian 12 or newer")
-    return match.group(1)
+def _postgres_to_install() -> int:
+    """The major version to install: one that is there already without PL/Python, else the newest that apt offers."""
+    installed = (int(path.parent.parent.name) for path in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    for major in (*sorted(installed, reverse=True), *reversed(SUPPORTED_POSTGRES)):
+        if major in SUPPORTED_POSTGRES and _is_offered(f"postgresql-plpython3-{major}"):
+            return major
+    fail(
+        "apt offers no PL/Python of PostgreSQL 15 to 18",
+        "Run apt-get update as root; Debian 12 or newer and Ubuntu 24.04 or newer have it",
+    )
+
+
+def _is_offered(package: str) -> bool:
+    # By whether a record is printed at all: what apt says around it is in the caller's language.
+    return bool(subprocess.run(["apt-cache", "show", package], capture_output=True).stdout)
 
 
 def install_system_packages() -> None:
@@ -113,7 +115,7 @@ def install_system_packages() -> None:
     if os.geteuid() != 0 and not shutil.which("sudo"):
         fail(
             "system packages are missing and there is no sudo",
-            "As root, run: apt-get install postgresql postgresql-plpython3-15 python3-venv (on Debian 13: -17)",
+            f"As root, run: apt-get install {' '.join(missing_packages())}",
         )
     if (
         os.geteuid() != 0

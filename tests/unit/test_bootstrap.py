@@ -20,7 +20,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """A machine without PostgreSQL, on which commands are only noted down."""
     commands: list[tuple[str, ...]] = []
     monkeypatch.setattr(bootstrap, "postgres_with_python", list)
-    monkeypatch.setattr(bootstrap, "missing_packages", lambda: ["postgresql", "postgresql-plpython3-15"])
+    monkeypatch.setattr(bootstrap, "missing_packages", lambda: ["postgresql-plpython3-15"])
     monkeypatch.setattr(bootstrap, "run", lambda *command: commands.append(command))
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     return commands
@@ -55,7 +55,7 @@ def test_a_user_without_sudo_is_told_what_root_must_run(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     said = refusal()
     assert "there is no sudo" in said
-    assert "As root, run: apt-get install postgresql" in said
+    assert "As root, run: apt-get install postgresql-plpython3-15" in said
     assert bare_machine == []
 
 
@@ -86,6 +86,47 @@ def test_a_distribution_that_offers_another_postgres_is_named(monkeypatch: pytes
     assert bootstrap.postgres_with_python() == [], "an installed server of another version does not count"
 
 
+@pytest.fixture
+def german_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An apt-cache of a German system that offers PL/Python of PostgreSQL 16 and 17 alone; its file."""
+    stub = tmp_path / "apt-cache"
+    stub.write_text(
+        """#!/bin/sh
+case $1-$2 in
+    show-postgresql-plpython3-1[67]) echo "Package: $2" ;;
+    show-*) echo "N: Paket $2 kann nicht gefunden werden" >&2 ;;
+    policy-*) printf '%s:\\n  Installiert:           (keine)\\n  Installationskandidat: 17+278\\n' "$2" ;;
+esac
+""",
+        encoding="utf-8",
+    )
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(bootstrap, "postgres_with_python", list)
+    monkeypatch.setattr(bootstrap, "has_venv", lambda: True)
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(()))
+    return stub
+
+
+def test_the_newest_postgres_that_apt_offers_is_found_in_any_language(german_apt: Path) -> None:
+    assert bootstrap.missing_packages() == ["postgresql-plpython3-17"]
+
+
+def test_a_server_without_pl_python_gets_that_of_its_own_version(
+    german_apt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [Path(f"/usr/lib/postgresql/{major}/bin/initdb") for major in (14, 15, 16)]
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(there))
+    assert bootstrap.missing_packages() == ["postgresql-plpython3-16"]
+
+
+def test_a_system_whose_apt_offers_nothing_of_use_is_told(german_apt: Path) -> None:
+    german_apt.write_text("#!/bin/sh\nexit 100\n", encoding="utf-8")
+    said = refusal(lambda: print(bootstrap.missing_packages()))
+    assert "no PL/Python of PostgreSQL 15 to 18" in said
+    assert "apt-get update" in said
+
+
 def test_as_a_user_packages_are_installed_through_sudo_without_questions(
     bare_machine: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +136,7 @@ def test_as_a_user_packages_are_installed_through_sudo_without_questions(
     install = bare_machine[-1]
     assert install[0] == "sudo"
     assert "DEBIAN_FRONTEND=noninteractive" in install
-    assert install[-2:] == ("postgresql", "postgresql-plpython3-15")
+    assert install[-1] == "postgresql-plpython3-15"
 
 
 def test_a_filled_environment_is_left_alone_and_a_larger_one_counts(
