@@ -13,7 +13,7 @@ from psycopg import sql
 from sidecar import __version__
 from sidecar.errors import ConfigError, MotiveError
 from sidecar.install import find_tree, installed_version, tree_of_dsn
-from sidecar.postgres_tree import SUPPORTED, PostgresTree
+from sidecar.postgres_tree import PostgresTree, check_version, checked_python
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -61,7 +61,7 @@ def findings(dsn: str | None, pg_config: str | None) -> Iterator[Finding]:
             if pg_config or _superuser(connection):
                 yield from _server(lambda: find_tree(pg_config) if pg_config else tree_of_dsn(dsn))
             else:
-                yield Finding("server", True, f"PostgreSQL {_version(connection)}; its files only a superuser may see")
+                yield _supported(_version(connection), "; its files only a superuser may see")
             yield from _database(connection)
     except psycopg.Error as error:
         yield Finding("database", False, _sentence(error), "Correct --dsn, or start the server.")
@@ -73,18 +73,25 @@ def _server(find: Callable[[], PostgresTree]) -> Iterator[Finding]:
     except MotiveError as error:
         yield Finding("server", False, error.message, error.hint)
         return
-    if tree.major in SUPPORTED:
-        yield Finding("server", True, f"PostgreSQL {tree.version} in {tree.bindir}")
-    else:
-        yield Finding("server", False, f"PostgreSQL {tree.version} is not supported", "Use PostgreSQL 15 to 18.")
+    yield _supported(tree.version, f" in {tree.bindir}")
     yield from _files(tree)
 
 
+def _supported(version: str, details: str) -> Finding:
+    """Whether pg_motive is written for the server."""
+    try:
+        check_version(version)
+    except ConfigError as error:
+        return Finding("server", False, error.message, error.hint)
+    return Finding("server", True, f"PostgreSQL {version}{details}")
+
+
 def _files(tree: PostgresTree) -> Iterator[Finding]:
-    if tree.python is None:
-        yield Finding("language", False, "no PL/Python", f"Install it (on Debian: postgresql-plpython3-{tree.major}).")
-    else:
-        yield Finding("language", True, f"PL/Python with Python {tree.python[0]}.{tree.python[1]}")
+    try:
+        python = checked_python(tree)
+        yield Finding("language", True, f"PL/Python with Python {python[0]}.{python[1]}")
+    except ConfigError as error:
+        yield Finding("language", False, error.message, error.hint)
     version = installed_version(tree)
     if version is None:
         yield Finding("client", False, f"nothing in {tree.client_dir}", "Run motive install.")
@@ -195,7 +202,7 @@ def _annotation(connection: Connection) -> Iterator[Finding]:
 
 def _managed(connection: Connection) -> Iterator[Finding]:
     """A database with the plain script: no files, no direct calls."""
-    yield Finding("server", True, f"PostgreSQL {_version(connection)}, pg_motive without PL/Python")
+    yield _supported(_version(connection), ", pg_motive without PL/Python")
     row = connection.execute("select version from motive.version order by installed_at desc limit 1").fetchone()
     version = row[0] if row else None
     remedy = "" if version == __version__ else "motive install --without-plpython --dsn DSN"

@@ -5,8 +5,8 @@ copied from this environment where that is the same Python, else fetched by pip 
 its place and moved there in one step, so that a session never finds half of it.
 """
 
-import compileall
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -23,7 +23,7 @@ import psycopg
 from sidecar import __version__
 from sidecar.errors import ConfigError
 from sidecar.extension_script import CONTROL, SCRIPT, control_file, script, upgrade_scripts
-from sidecar.postgres_tree import SUPPORTED, PostgresTree, newest_tree, tree_of
+from sidecar.postgres_tree import PostgresTree, check_version, checked_python, newest_tree, tree_of
 
 CLIENT_MODULES = ("__init__.py", "limits.py", "errors.py", "bearer.py", "redact.py", "client", "pb")
 """What of the package `sidecar` the backend needs."""
@@ -62,13 +62,24 @@ def tree_of_dsn(dsn: str) -> PostgresTree:
 
 def install(tree: PostgresTree, *, dry_run: bool = False, say: Say = print) -> None:
     """Installs extension and client into `tree`; with `dry_run` only says what it would do. Raises ConfigError."""
-    python = _checked_python(tree)
+    check_version(tree.version)
+    python = checked_python(tree)
+    interpreter = _interpreter(python)
+    copies = _environment_files() if python == sys.version_info[:2] else []
+    if not copies:
+        _check_pip(python)
     home = tree.client_dir.parent
     files = _extension_files(tree)
     say(f"PostgreSQL {tree.version} in {tree.bindir}, PL/Python with Python {python[0]}.{python[1]}")
     say(f"extension {__version__}: {', '.join(path.name for path in files)} -> {tree.extension_dir}")
-    how = "copied from this environment" if python == sys.version_info[:2] else "fetched with pip"
+    how = "copied from this environment" if copies else "fetched with pip"
     say(f"client: sidecar.client, {', '.join(_pins())} ({how}) -> {tree.client_dir}")
+    if interpreter is None:
+        name = f"python{python[0]}.{python[1]}"
+        say(
+            f"{name} is not on PATH, so the client is neither tried nor compiled, and the first call of each session "
+            f"takes longer: install it (on Debian: {name}) and run motive install again"
+        )
     if dry_run:
         return
     with _explained(tree), _readable_by_all():
@@ -76,8 +87,10 @@ def install(tree: PostgresTree, *, dry_run: bool = False, say: Say = print) -> N
         staging = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
         try:
             staging.chmod(0o755)
-            _fill(staging, python)
-            _check_client(staging, python)
+            _fill(staging, python, copies)
+            if interpreter:
+                _compile(staging, interpreter)
+                _check_client(staging, interpreter)
             for path, text in files.items():
                 _write(path, text)
             _publish(staging, tree.client_dir)
@@ -116,17 +129,6 @@ def _manifest(tree: PostgresTree) -> Path:
     return tree.client_dir.parent / "installed.json"
 
 
-def _checked_python(tree: PostgresTree) -> tuple[int, int]:
-    if tree.major not in SUPPORTED:
-        raise ConfigError(f"PostgreSQL {tree.version} is not supported", "Use PostgreSQL 15 to 18.")
-    if tree.python is None:
-        raise ConfigError(
-            f"PostgreSQL {tree.version} in {tree.bindir} has no PL/Python",
-            f"Install it (on Debian: postgresql-plpython3-{tree.major}).",
-        )
-    return tree.python
-
-
 def _extension_files(tree: PostgresTree) -> dict[Path, str]:
     files = {CONTROL: control_file(), SCRIPT: script(), **upgrade_scripts()}
     return {tree.extension_dir / name: text for name, text in files.items()}
@@ -136,7 +138,7 @@ def _pins() -> list[str]:
     return [f"{name}=={importlib.metadata.version(name)}" for name in LIBRARIES]
 
 
-def _fill(staging: Path, python: tuple[int, int]) -> None:
+def _fill(staging: Path, python: tuple[int, int], copies: list[tuple[Path, Path]]) -> None:
     package = Path(__file__).parent
     for name in CLIENT_MODULES:
         source, target = package / name, staging / "sidecar" / name
@@ -145,14 +147,12 @@ def _fill(staging: Path, python: tuple[int, int]) -> None:
         else:
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(source, target)
-    if python == sys.version_info[:2] and (copies := _environment_files()):
-        for source, relative in copies:
-            target = staging / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-    else:
+    for source, relative in copies:
+        target = staging / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    if not copies:
         _fetch(staging, python)
-    _compile(staging, python)
 
 
 def _environment_files() -> list[tuple[Path, Path]]:
@@ -172,6 +172,15 @@ def _environment_files() -> list[tuple[Path, Path]]:
     return copies if all(source.is_file() for source, _ in copies) else []
 
 
+def _check_pip(python: tuple[int, int]) -> None:
+    if importlib.util.find_spec("pip") is None:
+        version = f"{python[0]}.{python[1]}"
+        raise ConfigError(
+            f"the client's libraries must be fetched for Python {version}, and this environment has no pip",
+            f"Run {sys.executable} -m ensurepip, or make the environment with PL/Python's own Python {version}.",
+        )
+
+
 def _fetch(staging: Path, python: tuple[int, int]) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
     command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={python[0]}.{python[1]}"]
@@ -189,17 +198,11 @@ def _interpreter(python: tuple[int, int]) -> str | None:
     return sys.executable if python == sys.version_info[:2] else shutil.which(f"python{python[0]}.{python[1]}")
 
 
-def _compile(staging: Path, python: tuple[int, int]) -> None:
-    if python == sys.version_info[:2]:
-        compileall.compile_dir(staging, quiet=2)
-    elif interpreter := _interpreter(python):
-        subprocess.run([interpreter, "-m", "compileall", "-qq", str(staging)], capture_output=True, check=False)
+def _compile(staging: Path, interpreter: str) -> None:
+    subprocess.run([interpreter, "-I", "-m", "compileall", "-qq", str(staging)], capture_output=True, check=False)
 
 
-def _check_client(staging: Path, python: tuple[int, int]) -> None:
-    interpreter = _interpreter(python)
-    if interpreter is None:
-        return
+def _check_client(staging: Path, interpreter: str) -> None:
     # -S: without this environment's packages, as inside the backend.
     command = [interpreter, "-I", "-S", "-B", "-c", _PROBE, str(staging)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -5,13 +5,15 @@ absent; the parts of sql/managed stand in for it. The version is kept in motive.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 
 from sidecar import __version__
 from sidecar.errors import ConfigError
 from sidecar.extension_script import sources, upgrade_scripts
+from sidecar.postgres_tree import check_version
 
 REPLACED = ("30_client.sql", "35_classify.sql", "36_sidecar.sql", "80_grants.sql")
 """Parts of the extension that need PL/Python, or an extension to be there."""
@@ -20,6 +22,7 @@ _META = re.compile(r"^\\.*\n", re.MULTILINE)
 _CONFIG_DUMP = re.compile(r"^select pg_catalog\.pg_extension_config_dump\(.*\);\n", re.MULTILINE)
 
 Say = Callable[[str], None]
+Connection = psycopg.Connection[tuple[object, ...]]
 
 
 def managed_script() -> str:
@@ -37,20 +40,15 @@ def plain(script: str) -> str:
 
 
 def install_managed(dsn: str, say: Say = print) -> None:
-    """Installs or upgrades pg_motive in the database at `dsn`, with the rights of its user."""
-    try:
-        with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as connection:
-            _install(connection, say)
-    except psycopg.Error as error:
-        raise ConfigError(
-            f"the database refuses: {str(error).strip().splitlines()[0]}",
-            "Connect as the owner of the database; nothing was changed.",
-        ) from None
+    """Installs or upgrades pg_motive in the database at `dsn`, with the rights of its user. Raises ConfigError."""
+    with _connected(dsn) as connection:
+        check_version(connection.info.parameter_status("server_version") or "of an unknown version")
+        _install(connection, say)
 
 
 def uninstall_managed(dsn: str, say: Say = print) -> None:
-    """Removes what install_managed() has made; annotated tables keep their columns."""
-    with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as connection:
+    """Removes what install_managed() has made; annotated tables keep their columns. Raises ConfigError."""
+    with _connected(dsn) as connection:
         if _version(connection) is None:
             raise ConfigError("this database has no pg_motive without PL/Python", "There is nothing to remove.")
         with connection.transaction():
@@ -59,7 +57,20 @@ def uninstall_managed(dsn: str, say: Say = print) -> None:
         say("removed pg_motive; annotated tables keep their columns")
 
 
-def _install(connection: psycopg.Connection[tuple[object, ...]], say: Say) -> None:
+@contextmanager
+def _connected(dsn: str) -> Iterator[Connection]:
+    """A connection as the database's owner; what the database refuses becomes one sentence."""
+    try:
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise ConfigError(
+            f"the database refuses: {str(error).strip().splitlines()[0]}",
+            "Connect as the owner of the database; nothing was changed.",
+        ) from None
+
+
+def _install(connection: Connection, say: Say) -> None:
     found = _version(connection)
     if found is None:
         connection.execute(managed_script().encode())
@@ -74,7 +85,7 @@ def _install(connection: psycopg.Connection[tuple[object, ...]], say: Say) -> No
     say(f"pg_motive {__version__} is there")
 
 
-def _version(connection: psycopg.Connection[tuple[object, ...]]) -> str | None:
+def _version(connection: Connection) -> str | None:
     row = connection.execute("select to_regclass('motive.version') is not null").fetchone()
     if row is None or not row[0]:
         return None

@@ -11,6 +11,9 @@ from sidecar.errors import ConfigError
 SUPPORTED = range(15, 19)
 """Major versions of PostgreSQL that the extension is written for."""
 
+OLDEST_PYTHON = (3, 11)
+"""The oldest Python that the client in the backend is written for."""
+
 _LIBPYTHON = re.compile(rb"libpython3\.(\d+)[a-z]*\.so")
 
 
@@ -27,8 +30,7 @@ class PostgresTree:
     @property
     def major(self) -> int:
         """Major version, such as 15."""
-        match = re.match(r"\d+", self.version)
-        return int(match.group()) if match else 0
+        return _major(self.version)
 
     @property
     def extension_dir(self) -> Path:
@@ -49,6 +51,29 @@ class PostgresTree:
             return None
         match = _LIBPYTHON.search(library)
         return (3, int(match.group(1))) if match else None
+
+
+def check_version(version: str) -> None:
+    """Raises ConfigError for a server that pg_motive is not written for; `version` as the server says it."""
+    if _major(version) not in SUPPORTED:
+        remedy = f"Use PostgreSQL {SUPPORTED[0]} to {SUPPORTED[-1]}."
+        raise ConfigError(f"PostgreSQL {version} is not supported", remedy)
+
+
+def checked_python(tree: PostgresTree) -> tuple[int, int]:
+    """Version of the Python inside PL/Python. Raises ConfigError where there is none, or one that is too old."""
+    if tree.python is None:
+        raise ConfigError(
+            f"PostgreSQL {tree.version} in {tree.bindir} has no PL/Python",
+            f"Install it (on Debian: postgresql-plpython3-{tree.major}).",
+        )
+    if tree.python < OLDEST_PYTHON:
+        found, needed = (f"{major}.{minor}" for major, minor in (tree.python, OLDEST_PYTHON))
+        raise ConfigError(
+            f"PL/Python of PostgreSQL {tree.version} in {tree.bindir} has Python {found}; {needed} is needed",
+            "Use a system with a newer one (Debian 12, Ubuntu 24.04), or motive install --without-plpython --dsn DSN.",
+        )
+    return tree.python
 
 
 def tree_of(pg_config: Path) -> PostgresTree:
@@ -85,16 +110,17 @@ def installed_trees() -> list[PostgresTree]:
 
 
 def newest_tree() -> PostgresTree:
-    """The newest installed server that has PL/Python. Raises ConfigError with the remedy where there is none."""
+    """The newest installed server, one with PL/Python first. Raises ConfigError with the remedy where there is none."""
     trees = [tree for tree in installed_trees() if tree.major in SUPPORTED]
     if not trees:
         raise ConfigError(
-            "no PostgreSQL server of version 15 to 18 is installed",
-            "Install one (on Debian: postgresql and postgresql-plpython3), or name its pg_config with --pg-config.",
-        )
-    if trees[0].python is None:
-        raise ConfigError(
-            f"PostgreSQL {trees[0].version} has no PL/Python",
-            f"Install it (on Debian: postgresql-plpython3-{trees[0].major}).",
+            f"no PostgreSQL server of version {SUPPORTED[0]} to {SUPPORTED[-1]} is installed",
+            "Install one with PL/Python (postgresql-plpython3-17 brings both; where the distribution has an older one, "
+            "take it from apt.postgresql.org), or name its pg_config with --pg-config.",
         )
     return trees[0]
+
+
+def _major(version: str) -> int:
+    match = re.match(r"\d+", version)
+    return int(match.group()) if match else 0

@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 from sidecar import limits
 from sidecar.account import Account, unprivileged_account
 from sidecar.errors import ConfigError
-from sidecar.postgres_tree import PostgresTree, newest_tree, tree_of
+from sidecar.postgres_tree import PostgresTree, checked_python, newest_tree, tree_of
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -102,10 +102,12 @@ class PrivatePostgres:
                 f"{self.state} is too long a path: a socket in it would have {len(socket_path)} bytes",
                 f"Choose a shorter one; the kernel allows {limits.MAX_SOCKET_PATH} bytes.",
             )
+        source = source or newest_tree()
+        checked_python(source)  # before anything is made: without it the copy would be of no use
         before = os.umask(0o022)  # another user must be able to read the copy
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            copy_tree(source or newest_tree(), self.state / "server")
+            copy_tree(source, self.state / "server")
         finally:
             os.umask(before)
         for directory, mode in ((self.data, 0o700), (self.sockets, 0o755)):

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from sidecar import postgres_tree
+from sidecar.check import check
 from sidecar.errors import ConfigError
 from sidecar.managed import install_managed, managed_script, uninstall_managed
 from sidecar.private_postgres import PrivatePostgres
@@ -70,6 +72,38 @@ def test_the_managed_script_is_plain_sql() -> None:
 
 def quiet(_: str) -> None:
     """Says nothing."""
+
+
+def test_a_server_that_pg_motive_is_not_written_for_is_refused_and_named_by_check(
+    managed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr(postgres_tree, "SUPPORTED", range(97, 99))
+        with pytest.raises(ConfigError, match="is not supported") as refused:
+            install_managed(managed, quiet)
+        assert "PostgreSQL 97 to 98" in refused.value.hint
+    with psycopg.connect(managed) as connection:
+        assert connection.execute("select to_regnamespace('motive')").fetchone() == (None,), "nothing was changed"
+    install_managed(managed, quiet)
+    lines: list[str] = []
+    assert check(managed, say=lines.append) == 0, lines
+    monkeypatch.setattr(postgres_tree, "SUPPORTED", range(97, 99))
+    assert check(managed, say=lines.append) == 1
+    assert any(line.startswith("FAIL  server") and "is not supported" in line for line in lines)
+
+
+def test_a_database_that_is_away_or_refuses_is_one_sentence(postgres: PrivatePostgres, managed: str) -> None:
+    for act in (install_managed, uninstall_managed):
+        with pytest.raises(ConfigError, match="the database refuses"):
+            act("host=/nonexistent dbname=x", quiet)
+    install_managed(managed, quiet)
+    with psycopg.connect(postgres.dsn("managed"), autocommit=True) as administrator:
+        administrator.execute("alter schema motive owner to postgres; grant select on motive.version to landlord")
+        administrator.execute("grant usage on schema motive to landlord")
+        with pytest.raises(ConfigError, match="must be owner of schema motive"):
+            uninstall_managed(managed, quiet)
+        administrator.execute("alter schema motive owner to landlord")
+    uninstall_managed(managed, quiet)
 
 
 @pytest.fixture
