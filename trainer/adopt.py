@@ -17,7 +17,8 @@ from sidecar.repository import Calibration, Taxonomy, Tokens, read_taxonomy
 from trainer.calibrate import fit_calibration
 from trainer.destination import check_for_repository
 from trainer.errors import TrainerError
-from trainer.foreign_onnx import check_width, column_kinds, headed, load, plain
+from trainer.foreign_labels import columns, find_names
+from trainer.foreign_onnx import check_width, column_kinds, headed, load, ordered, plain
 from trainer.predict import Infer, onnx_infer, predict, token_ids
 from trainer.progress import say
 from trainer.repository import Contents, write_repository
@@ -35,9 +36,12 @@ CERTAIN = 8.0
 def adopt(
     onnx_path: Path, tokenizer_path: Path, taxonomy_path: Path, to: Path, *, name: str, version: str,
     window: int = 256, pad_id: int = 0, prefix: str = "", labelled: Sequence[Example] = (),
-    outputs: str = "",
+    outputs: str = "", names: Path | None = None,
 ) -> None:  # fmt: skip
     """Writes the repository `to`; with `labelled` texts it is calibrated on them, else logits go through the logistic.
+
+    The outputs' order is that of the file `names` or of the config.json beside the model, by `find_names`; where
+    neither tells one, it is the taxonomy's.
 
     Outputs that all lie from 0 to 1 are taken as probabilities, which become logits; standard error says so. `outputs`,
     "logits" or "probabilities", overrules that.
@@ -49,6 +53,7 @@ def adopt(
     check_for_repository(to)
     taxonomy = read_taxonomy(taxonomy_path)
     labels = len(taxonomy.codes)
+    named = find_names(onnx_path, names)
     given = plain(load(onnx_path))
     tokenizer = _tokenizer(tokenizer_path)
     with tempfile.TemporaryDirectory() as folder:
@@ -57,6 +62,9 @@ def adopt(
         probes = token_ids(tokenizer, PROBES, min(window, SHORT), prefix)
         said = _probe(infer, probes, pad_id, onnx_path)
         check_width(said.shape[1], labels)
+        if named and (places := columns(named, said.shape[1], taxonomy)) != sorted(places):
+            given, said = ordered(given, places), said[:, places]
+            say(f"{named.path} names the outputs in another order than the taxonomy; they are put into the taxonomy's")
         kinds = column_kinds(said, labels, outputs)
         made = sum(kind != "logit" for kind in kinds)
         if made and not outputs:

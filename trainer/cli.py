@@ -197,7 +197,14 @@ def _models(added: Parsers) -> None:
     p.add_argument(
         "onnx",
         type=Path,
-        help="gives logits, or probabilities from a sigmoid or softmax: one a label, one more for abstention, or both",
+        help="gives logits, or probabilities from a sigmoid or softmax: one a label, one more for abstention, or both; "
+        "in the taxonomy's order, abstention last, where no names tell another",
+    )
+    p.add_argument(
+        "--labels",
+        type=Path,
+        help="names its outputs in its order, by the taxonomy's codes: one a line, or a config.json with id2label; "
+        "by default the config.json beside it",
     )
     p.add_argument(
         "--outputs",

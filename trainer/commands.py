@@ -222,7 +222,7 @@ def adopt(args: argparse.Namespace) -> None:
     labelled = _labelled(args.calibrate_on, args, read_taxonomy(args.taxonomy)) if args.calibrate_on else ()
     adopted(
         args.onnx, args.tokenizer, args.taxonomy, args.to, name=args.name, version=args.version, window=args.window,
-        pad_id=args.pad_id, prefix=args.prefix, labelled=labelled, outputs=args.outputs,
+        pad_id=args.pad_id, prefix=args.prefix, labelled=labelled, outputs=args.outputs, names=args.labels,
     )  # fmt: skip
     print(f"Imported to {args.to}; `motive serve --engine onnx:{args.to}` serves it.")
 

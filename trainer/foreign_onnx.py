@@ -67,6 +67,17 @@ def plain(model: ModelProto) -> ModelProto:
     return core
 
 
+def ordered(model: ModelProto, columns: Sequence[int]) -> ModelProto:
+    """What `plain` gave, with that of its outputs first which `columns` names first, and so on."""
+    core = ModelProto()
+    core.CopyFrom(model)
+    core.graph.node[-1].output[0] = "motive/unordered"
+    core.graph.initializer.append(numpy_helper.from_array(np.array(columns, np.int64), "motive/order"))
+    core.graph.node.append(helper.make_node("Gather", ["motive/unordered", "motive/order"], ["logits"], axis=1))
+    onnx.checker.check_model(core)
+    return core
+
+
 def check_width(width: int, labels: int) -> None:
     """Raises TrainerError where so many outputs cannot be those of a model with `labels` labels."""
     if width not in (labels, labels + 1, 2 * labels + 1):
@@ -101,7 +112,7 @@ def _kind(head: NDArray[np.float32], labels: int, given: str) -> str:
 
 
 def headed(model: ModelProto, labels: int, kinds: Sequence[str]) -> ModelProto:
-    """What `plain` gave, with `logits` as a repository has them: float32 [batch, 2 * labels + 1].
+    """What `plain` or `ordered` gave, with `logits` as a repository has them: float32 [batch, 2 * labels + 1].
 
     A model with one number a label (sigmoids) or one more (a softmax, abstention last) gets both heads of those
     numbers. Probabilities, as `column_kinds` tells, become logits first.
@@ -122,12 +133,12 @@ def headed(model: ModelProto, labels: int, kinds: Sequence[str]) -> ModelProto:
 
 
 def _ending(graph: GraphProto) -> list[NodeProto]:
-    """The nodes at the model's end that make, join or pass on probabilities."""
+    """The nodes at the model's end that make, join, order or pass on probabilities."""
     makers = {name: node for node in graph.node for name in node.output}
     found, ahead = [], [graph.node[-1]]
     while ahead:
         node = ahead.pop()
-        if node.op_type in ("Cast", "Concat", "Identity", "Sigmoid", "Softmax"):
+        if node.op_type in ("Cast", "Concat", "Gather", "Identity", "Sigmoid", "Softmax"):
             found.append(node)
             ahead += [makers[name] for name in node.input if name in makers]
     return found

@@ -1,5 +1,7 @@
 """A user's own ONNX model becomes a repository: names, types and heads of other makers, and what is refused."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +153,82 @@ def test_confident_probabilities_become_the_same_logits_in_sixteen_bits(folder: 
     wide, narrow = (open_model(folder / name).logits(TEXTS) for name in ("tickets", "halved"))
     assert np.abs(wide).max() > 12
     assert np.abs(wide - narrow).max() < 0.05
+
+
+def in_order(path: Path, order: Sequence[int]) -> list[str]:
+    """Has the model at `path` give its outputs in `order`; what they are called then."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["taxonomys" if name == "answer" else name for name in node.output]
+    model.graph.initializer.append(numpy_helper.from_array(np.array(order), "order"))
+    model.graph.node.append(helper.make_node("Gather", ["taxonomys", "order"], ["answer"], axis=1))
+    onnx.save(model, path)
+    codes = [*LABELS, "other"] if len(order) < 7 else [*LABELS, *LABELS, "other"]
+    return [codes[i] for i in order]
+
+
+@pytest.mark.parametrize("told", ["config.json beside it", "a config.json", "lines"])
+@pytest.mark.parametrize(
+    ("order", "ending"),
+    [((2, 0, 1), ""), ((3, 1, 0, 2), ""), ((3, 1, 0, 2), "Softmax"), ((1, 2, 0, 6, 4, 3, 5), "both")],
+    ids=["sigmoids", "abstention first", "abstention first, a softmax", "both heads"],
+)
+def test_outputs_come_into_the_taxonomys_order_by_their_names(
+    folder: Path, order: tuple[int, ...], ending: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bring(folder, write_model(folder / "m.onnx", len(order), ending=ending)) == 0
+    wanted = open_model(folder / "tickets").logits(TEXTS)
+    names = in_order(folder / "m.onnx", order)
+    if told == "lines":
+        file = folder / "names.txt"
+        file.write_text("\n".join(names) + "\n", encoding="utf-8")
+    else:
+        file = folder / ("config.json" if "beside" in told else "theirs.json")
+        file.write_text(json.dumps({"id2label": {str(i): name for i, name in enumerate(names)}}), encoding="utf-8")
+    more = () if "beside" in told else ("--labels", file)
+    assert bring(folder, folder / "m.onnx", *more) == 0
+    assert f"{file} names the outputs in another order" in capsys.readouterr().err
+    assert np.abs(open_model(folder / "tickets").logits(TEXTS) - wanted).max() < 1e-4
+    build_variant(folder / "tickets", "gpu-fp16", folder / "halved")
+    assert np.abs(open_model(folder / "halved").logits(TEXTS) - wanted).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "config", [{"model_type": "bert"}, {"id2label": {str(i): f"LABEL_{i}" for i in range(3)}}], ids=["none", "numbers"]
+)
+def test_a_config_that_names_no_labels_leaves_the_taxonomys_order(folder: Path, config: dict[str, object]) -> None:
+    (folder / "config.json").write_text(json.dumps(config))
+    assert bring(folder, write_model(folder / "m.onnx", 3)) == 0
+    assert primaries(folder) == ANSWERS
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        (
+            "refund\ndelivery\nbroken\n",
+            "names an output 'broken', and none of refund, delivery, defect; write the code",
+        ),
+        ("refund\ndelivery\ndelivery\n", "names no output 'defect'; write the code of each output on a line"),
+        ("refund\ndelivery\ndefect\nother\n", "names 4 outputs, and the model gives 3; write the code"),
+        ('{"id2label": {"1": "refund", "2": "delivery", "3": "defect"}}', "numbers no labels from 0 up under id2label"),
+        ('{"id2label": ["refund"]}', "numbers no labels from 0 up under id2label"),
+        ("{", "numbers no labels from 0 up under id2label"),
+        ("", "names 0 outputs"),
+        (None, "names.txt cannot be read (No such file or directory); write the code"),
+    ],
+)
+def test_names_that_do_not_tell_every_output_are_refused(
+    folder: Path, named: str | None, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if named is not None:
+        (folder / "names.txt").write_text(named)
+    assert bring(folder, write_model(folder / "m.onnx", 3), "--labels", folder / "names.txt") == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert sentence in said[0]
+    assert "with --labels" in said[0]
+    assert not (folder / "tickets").exists()
 
 
 def test_probabilities_may_miss_0_and_1_for_want_of_bits() -> None:
