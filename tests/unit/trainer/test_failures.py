@@ -245,7 +245,7 @@ def test_files_that_are_not_there_are_named(
         ),
         (ImportError("cannot import name 'A' from 'b'", name="b"), "cannot import name 'A' from 'b'; upgrade"),
         (OSError("no answer from the hub"), "a file could not be used: no answer from the hub"),
-        (ValueError("two\nlines"), "card failed unexpectedly (ValueError: two); motive-train --trace card ... shows where"),
+        (ValueError("a\nb"), "card failed unexpectedly (ValueError: a); motive-train --trace card ... shows where"),
         (NotImplementedError(), "card failed unexpectedly (NotImplementedError); motive-train --trace"),
     ],
     ids=lambda given: type(given).__name__ if isinstance(given, Exception) else "",
