@@ -4,6 +4,7 @@ Big matrices are stored in eight bits with a step per column where they lie on t
 cast on load.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,7 +54,20 @@ def onnx_model(model: MotiveClassifier) -> onnx.ModelProto:
         if attention is not None:
             model.backbone.set_attn_implementation(attention)
     assert program is not None
-    return onnx.load_from_string(program.model_proto.SerializeToString())
+    return turned(onnx.load_from_string(program.model_proto.SerializeToString()))
+
+
+def turned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Stores each matrix that is only read transposed as it is read: the exporter leaves those used more than once."""
+    graph = model.graph
+    matrices = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
+    readers = Counter(name for node in graph.node for name in node.input)
+    for node in list(graph.node):
+        if node.op_type == "Transpose" and node.input[0] in matrices and readers[node.input[0]] == 1:
+            tensor = matrices[node.input[0]]
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).T, node.output[0]))
+            graph.node.remove(node)
+    return model
 
 
 def store_grid(model: onnx.ModelProto, layers: Iterable[GridLinear]) -> onnx.ModelProto:

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModel
 
+from trainer.bases.load import without_pooler
 from trainer.config import Config, read_config
 from trainer.texts import Example, write_examples
 
@@ -53,6 +55,22 @@ WORDS = {
 }
 
 
+FAMILIES: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "xlm-roberta": {},
+    "albert": {"embedding_size": 16},
+    "deberta-v2": {  # as version 3 has it
+        "relative_attention": True, "position_buckets": 32, "norm_rel_ebd": "layer_norm", "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0,
+    },
+    "modernbert": {
+        "local_attention": 8, "global_attn_every_n_layers": 3, "bos_token_id": 0, "cls_token_id": 0, "eos_token_id": 2,
+        "sep_token_id": 2,
+    },
+}  # fmt: skip
+"""By kind, what sets a tiny encoder of the family apart."""
+
+
 def corpus(count: int = 240) -> list[Example]:
     """Texts of random words of one or two labels; the same every time."""
     random = torch.Generator().manual_seed(3)
@@ -88,21 +106,21 @@ def tiny_tokenizer() -> Tokenizer:
 
 
 def save_encoder(folder: Path, kind: str = "bert") -> Path:
-    """A random encoder of two layers of 32 with its tokenizer, as a hub would give it: bert, xlm-roberta or albert."""
-    from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+    """A random encoder of two layers with its tokenizer, as a hub would give it."""
+    encoder(kind).save_pretrained(folder)
+    return save_tokenizer(folder)
 
+
+def encoder(kind: str, layers: int = 2) -> Any:
+    """A random encoder for the tiny tokenizer: bert of width 32, or another family of width 64, enough for the grid."""
     shape: dict[str, Any] = {
-        "vocab_size": tiny_tokenizer().get_vocab_size(), "hidden_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 128, "pad_token_id": 1,
+        "vocab_size": tiny_tokenizer().get_vocab_size(), "hidden_size": 32 if kind == "bert" else 64,
+        "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 128,
+        "pad_token_id": 1,
     }  # fmt: skip
     torch.manual_seed(1)
-    if kind == "bert":
-        BertModel(BertConfig(**shape), add_pooling_layer=False).save_pretrained(folder)
-    elif kind == "albert":
-        AlbertModel(AlbertConfig(**shape, embedding_size=16)).save_pretrained(folder)
-    else:
-        XLMRobertaModel(XLMRobertaConfig(**shape), add_pooling_layer=False).save_pretrained(folder)
-    return save_tokenizer(folder)
+    config = AutoConfig.for_model(kind, **shape, **FAMILIES[kind])
+    return AutoModel.from_config(config, **without_pooler(kind)).eval()  # type: ignore[no-untyped-call]
 
 
 def save_decoder(folder: Path) -> Path:
