@@ -1,7 +1,8 @@
 """Trimming a multilingual vocabulary to the pieces that two languages need: most of a small encoder is its embedding.
 
-Works on Unigram tokenizers (XLM-R, e5, mT5). Every piece keeps its score, so a text whose pieces are all kept is cut
-exactly as before; a piece that is gone is cut into shorter ones, down to characters. Others are left as they are.
+Works on Unigram tokenizers (XLM-R, e5, mDeBERTa). Every piece keeps its score, so a text whose pieces are all kept is
+cut exactly as before; a piece that is gone is cut into shorter ones, down to characters. In others (BPE, WordPiece) a
+piece is made of others that would have to stay, or begins a word.
 """
 
 import json
@@ -12,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from trainer.bases import Base
+from trainer.errors import TrainerError
 
 PIECES = Path(__file__).with_name("pieces.txt")
 """Pieces to keep whatever the corpus holds, one a line: those of the commonest 18,000 English words, simplified and
@@ -29,15 +31,23 @@ def pieces_of(tokenizer: Tokenizer, texts: Iterable[str]) -> frozenset[str]:
 
 
 def trim(base: Base, keep: frozenset[str]) -> Base:
-    """The base with only `keep`, the special tokens and their rows of the embedding; unchanged if not Unigram."""
+    """The base with only `keep`, the added tokens and their rows of the embedding.
+
+    Raises TrainerError where the tokenizer is not Unigram.
+    """
     document = json.loads(base.tokenizer.to_str())
     model = document["model"]
-    if model.get("type") != "Unigram":
-        return base
-    special = {token["content"] for token in document["added_tokens"]}
-    rows = [i for i, (piece, _) in enumerate(model["vocab"]) if piece in keep or piece in special]
+    if model["type"] != "Unigram":
+        raise TrainerError(
+            f"the tokenizer of {base.name} is of the kind {model['type']}, and only Unigram ones can be trimmed; "
+            "take trim_vocabulary out of [network]"
+        )
+    table = model["vocab"]
+    added = {token["id"] for token in document["added_tokens"]}
+    rows = [i for i, (piece, _) in enumerate(table) if piece in keep or i in added]
+    model["vocab"] = [table[i] for i in rows]
+    rows += sorted(i for i in added if i >= len(table))  # DeBERTa's mask stands behind the table
     renumbered = {old: new for new, old in enumerate(rows)}
-    model["vocab"] = [model["vocab"][i] for i in rows]
     model["unk_id"] = renumbered[model["unk_id"]]
     for token in document["added_tokens"]:
         token["id"] = renumbered[token["id"]]
