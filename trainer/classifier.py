@@ -6,7 +6,7 @@
 as `sidecar.repository.Calibration` reads them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.bases.load import without_pooler
+from trainer.bases.load import backbone_of
 from trainer.errors import TrainerError
 
 Pooling = Literal["mean", "last", "labels"]
@@ -64,51 +64,6 @@ def mean_over_tokens(hidden: Tensor, attention_mask: Tensor) -> Tensor:
     return mean
 
 
-def standardize(model: MotiveClassifier, pooled: Tensor) -> bool:
-    """Scales the backbone's last norm so that the vectors the heads read have mean 0 and deviation 1; True where done.
-
-    pooled [texts, width] are mean vectors as they come now. Encoders trained to compare sentences give nearly the same
-    vector for every text: heads on it learn nothing for many steps, and at higher rates the encoder collapses first.
-    """
-    if layer_stack(model.backbone) is None:
-        return False  # one layer passed again and again: its norm is not the last one's alone
-    norms = [m for m in model.backbone.modules() if isinstance(m, nn.LayerNorm) and m.elementwise_affine]
-    if not norms or norms[-1].weight.shape != pooled.shape[1:] or norms[-1].bias is None:
-        return False
-    mean, deviation = pooled.mean(dim=0), pooled.std(dim=0).clamp(min=1e-4)
-    with torch.no_grad():
-        norms[-1].weight.div_(deviation)
-        norms[-1].bias.sub_(mean).div_(deviation)
-    return True
-
-
-def keep_layers(backbone: Any, layers: Sequence[int]) -> None:
-    """Keeps only the named layers of a BERT-like backbone (0 is the one next to the embedding); empty keeps all.
-
-    Raises TrainerError where the backbone has no layers of their own.
-    """
-    if not layers:
-        return
-    stack = layer_stack(backbone)
-    if stack is None:
-        raise TrainerError(
-            f"the layers of a backbone of the kind {backbone.config.model_type} cannot be told apart; take layers out "
-            "of [network]"
-        )
-    kept = nn.ModuleList(stack[i] for i in layers)
-    for parent in backbone.modules():
-        for name, child in list(parent.named_children()):
-            if child is stack:
-                setattr(parent, name, kept)
-    backbone.config.num_hidden_layers = len(kept)
-
-
-def layer_stack(backbone: Any) -> nn.ModuleList | None:
-    """The backbone's list of transformer layers, whatever its family calls it; None where layers share weights."""
-    depth = backbone.config.num_hidden_layers
-    return next((m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth), None)
-
-
 def motive_loss(logits: Tensor, motives: Tensor, primary: Tensor, weight: Tensor, share: float = 0.5) -> Tensor:
     """Mean loss of a batch: binary cross-entropy of the motives and cross-entropy of the primary, `share` of each.
 
@@ -144,10 +99,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def load_classifier(path: Path, labels: int, pooling: Pooling) -> MotiveClassifier:
     """Reads what `save_classifier` wrote."""
     from safetensors.torch import load_file
-    from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(path / "backbone")
-    backbone = AutoModel.from_config(config, **without_pooler(config.model_type))  # type: ignore[no-untyped-call]
-    model = MotiveClassifier(backbone, labels, pooling)
+    model = MotiveClassifier(backbone_of(path / "backbone"), labels, pooling)
     model.load_state_dict(load_file(path / "model.safetensors"))
     return model.eval()

@@ -144,7 +144,7 @@ def _said(teacher: Teacher, work: Path, title: str, offline: bool) -> Floats:
     folder = work / teacher.name
     if not (folder / "training.json").exists():
         begun = checkpoints(folder).is_dir()
-        train(teacher.config, folder, parts=teacher.parts, resume=begun, offline=offline, title=title)
+        train(teacher.config, folder, parts=teacher.parts, resume=begun, offline=offline, title=title, to_export=False)
     with stage(f"{title}: asking it of {len(teacher.texts)} texts"):
         return trained_logits(read_trained(folder), teacher.texts, teacher.config.release.window)
 

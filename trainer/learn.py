@@ -16,10 +16,11 @@ from torch.nn import functional
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from trainer.checkpoints import claim, is_of, last_whole
-from trainer.classifier import MotiveClassifier, layer_stack, motive_loss
+from trainer.classifier import MotiveClassifier, motive_loss
 from trainer.config import Network, Optimisation
 from trainer.device import computes_bf16
 from trainer.errors import TrainerError
+from trainer.layers import layer_stack
 from trainer.predict import Ids, pad
 from trainer.progress import Advance, bar, say
 

@@ -20,17 +20,16 @@ from trainer.bases import Base, load_base
 from trainer.classifier import (
     MotiveClassifier,
     Pooling,
-    keep_layers,
     load_classifier,
     mean_over_tokens,
     save_classifier,
-    standardize,
 )
 from trainer.config import Config
 from trainer.destination import check_for_trained
 from trainer.distill import blend, read_votes, text_key
 from trainer.errors import TrainerError, UnlearnableError
 from trainer.grid import Reach, measure_reach, put_on_grid
+from trainer.layers import keep_layers, standardize
 from trainer.learn import Targets, begin, learn
 from trainer.learnt import write_learnt
 from trainer.predict import Ids, evenly_spaced, predict, token_ids
@@ -41,6 +40,8 @@ from trainer.vocabulary import pieces_of, read_pieces, trim
 
 SPLITTING = ("seed", "calibration_share", "test_share")
 """Keys of [data] that decide which texts are learnt and which are held out."""
+MOST_BYTES = 2_000_000_000
+"""Of weights in 32 bits: protobuf's limit of 2 GiB, with room for the graph and for what the grid keeps apart."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,17 @@ def new_classifier(config: Config, base: Base, labels: int) -> MotiveClassifier:
     return MotiveClassifier(base.model, labels, cast(Pooling, pooling), network.dropout)
 
 
+def check_size(config: Config, base: Base) -> None:
+    """Raises TrainerError where the base is too large for an ONNX file: said only then, the training is lost."""
+    size = sum(parameter.numel() * parameter.element_size() for parameter in base.model.parameters())
+    if size > MOST_BYTES:
+        trim_it = "" if config.network.trim_vocabulary else "set trim_vocabulary = true, "
+        raise TrainerError(
+            f"{config.path}: the weights of {base.name} are {size / 1e9:.2f} GB, and an ONNX file holds "
+            f"{MOST_BYTES / 1e9:.0f}; {trim_it}name fewer layers, or take a smaller base"
+        )
+
+
 def with_adapters(backbone: Any, rank: int) -> Any:
     """The backbone with trainable low-rank adapters beside its linear layers, all else frozen (Hu and others 2021)."""
     from peft import LoraConfig, get_peft_model
@@ -158,11 +170,13 @@ def train(
     resume: bool = False,
     offline: bool = False,
     title: str = "training",
+    to_export: bool = True,
 ) -> dict[str, float]:
     """Trains what `config` asks for and writes it to `folder`, in one rename; returns Trainer's figures.
 
     `parts` stands for the corpus's own parts where only some of its texts are to be learnt from. A trained model that
-    lies at `folder` is replaced; anything else there raises TrainerError.
+    lies at `folder` is replaced; anything else there raises TrainerError, as does a base that is too large to export,
+    unless the model is not `to_export`.
     """
     check_for_trained(folder)
     taxonomy = read_taxonomy(config.taxonomy_path)
@@ -175,6 +189,8 @@ def train(
     if config.network.trim_vocabulary:
         base = trim(base, read_pieces() | pieces_of(base.tokenizer, [e.text for e in parts.train]))
     model = new_classifier(config, base, len(taxonomy.codes))
+    if to_export:
+        check_size(config, base)
     examples = training_examples(config, parts)
     ids = [
         token_ids(base.tokenizer, [e.text for e in part], config.network.max_tokens, config.network.prefix)

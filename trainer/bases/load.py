@@ -1,6 +1,7 @@
 """Loading a pre-trained encoder or decoder with its tokenizer, by hub id, local folder, or from installed packages."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,6 +77,12 @@ def load_base(name: str, *, offline: bool = False) -> Base:
 def without_pooler(model_type: str) -> dict[str, bool]:
     """Leaves out the pooler that some families add over the first token: texts are pooled here."""
     return {"add_pooling_layer": False} if model_type in ("bert", "roberta", "xlm-roberta", "camembert") else {}
+
+
+def backbone_of(folder: Path) -> Any:
+    """The backbone that the config saved in `folder` describes, its weights random."""
+    config = AutoConfig.from_pretrained(folder)
+    return AutoModel.from_config(config, **without_pooler(config.model_type))  # type: ignore[no-untyped-call]
 
 
 def _hub_has(name: str) -> bool:

@@ -18,6 +18,7 @@ from tokenizers import processors
 from sidecar.repository import RepositoryError, file_digest, open_repository, read_taxonomy
 from tests.unit.trainer.tiny import corpus, save_decoder, save_encoder, tiny_tokenizer, write_config
 from trainer.answer import open_model
+from trainer.bases import load_base
 from trainer.config import Config, read_config
 from trainer.errors import TrainerError
 from trainer.predict import token_ids
@@ -110,7 +111,7 @@ def test_a_decoder_trains_with_its_last_token(tmp_path: Path, lora_rank: int) ->
     assert torch.allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "xlm-roberta", "albert"])
+@pytest.mark.parametrize("family", ["gpt2", "xlm-roberta", "albert", "deberta-v2", "modernbert"])
 def test_other_families_train_and_export_with_parity(tmp_path: Path, family: str) -> None:
     from trainer.export import export
 
@@ -129,6 +130,22 @@ def test_layers_that_share_their_weights_cannot_be_left_out(tmp_path: Path) -> N
     config = write_config(tmp_path, save_encoder(tmp_path / "base", "albert"), layers=[0])
     with pytest.raises(TrainerError, match="of the kind albert cannot be told apart; take layers out"):
         train(config, tmp_path / "model")
+
+
+def test_a_base_that_is_too_large_to_export_is_refused_before_training_unless_it_is_a_teacher(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(p.numel() * p.element_size() for p in load_base(str(tiny_base)).model.parameters())
+    monkeypatch.setattr("trainer.train.MOST_BYTES", size - 1)
+    config = write_config(tmp_path, tiny_base, epochs=0.1)
+    with pytest.raises(TrainerError, match=r"an ONNX file holds \d+; set trim_vocabulary = true, name fewer layers"):
+        train(config, tmp_path / "model")
+    train(config, tmp_path / "teacher", to_export=False)
+    monkeypatch.setattr("trainer.train.read_pieces", frozenset)
+    train(write_config(tmp_path, tiny_base, epochs=0.1, trim_vocabulary=True), tmp_path / "model")
+    monkeypatch.setattr("trainer.train.MOST_BYTES", 1)
+    with pytest.raises(TrainerError, match=r"an ONNX file holds \d+; name fewer layers"):
+        train(write_config(tmp_path, tiny_base, trim_vocabulary=True), tmp_path / "model")
 
 
 def test_a_text_that_is_cut_keeps_its_beginning_and_only_special_tokens_of_its_end() -> None:
