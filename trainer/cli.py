@@ -203,6 +203,7 @@ def _models(added: Parsers) -> None:
     p.add_argument(
         "--labels",
         type=Path,
+        metavar="FILE",
         help="names its outputs in its order, by the taxonomy's codes: one a line, or a config.json with id2label; "
         "by default the config.json beside it",
     )
