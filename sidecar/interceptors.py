@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from sidecar import limits, request_id
 from sidecar.call_log import CallLog
@@ -15,6 +16,7 @@ from sidecar.metrics import Metrics
 from sidecar.traces import span
 
 Handler = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
+Parse = Callable[[bytes], Any]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -45,21 +47,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None or not handler.unary_unary or not details.method.startswith("/motive."):
             return handler
         method = details.method.rpartition("/")[2]
+        # The request comes as bytes: what gRPC could not parse, it would answer in its own way, unseen by us.
         return grpc.unary_unary_rpc_method_handler(
-            self._wrap(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            self._wrap(method, handler.unary_unary, handler.request_deserializer),
+            response_serializer=handler.response_serializer,
         )
 
-    def _wrap(self, method: str, inner: Handler) -> Handler:
-        async def call(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+    def _wrap(self, method: str, inner: Handler, parse: Parse) -> Handler:
+        async def call(payload: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             started = time.monotonic()
             id_ = request_id.of_metadata(context.invocation_metadata())
             request_id.current.set(id_)
             status, cause = "OK", ""
             self.calls_in_flight += 1
             try:
-                _check_size(request)
                 with span(f"motive.v1/{method}", _metadata(context), request_id=id_):
-                    return await inner(request, context)
+                    return await inner(_parsed(payload, method, parse), context)
             except MotiveError as error:
                 status = fault_of_error(error).status
                 message = error.message
@@ -96,10 +99,16 @@ def _metadata(context: "grpc.aio.ServicerContext[Any, Any]") -> dict[str, str]:
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
-def _check_size(request: Any) -> None:
+def _parsed(payload: bytes, method: str, parse: Parse) -> Any:
     # gRPC itself would say RESOURCE_EXHAUSTED, which means overload: a worker would try the same message for ever.
-    if (size := request.ByteSize()) > limits.MAX_MESSAGE_BYTES:
+    if (size := len(payload)) > limits.MAX_MESSAGE_BYTES:
         raise InputError(f"the request has {size} bytes; the limit is {limits.MAX_MESSAGE_BYTES}", "Send fewer texts.")
+    try:
+        return parse(payload)
+    except DecodeError:
+        raise InputError(
+            f"the request is no message that {method} takes: send one of proto/motive.proto, its texts in UTF-8"
+        ) from None
 
 
 def _logged(id_: str) -> str:
