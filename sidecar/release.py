@@ -19,7 +19,7 @@ from sidecar.bearer import authorization
 from sidecar.errors import ConfigError, InternalError, UnavailableError
 from sidecar.pb import motive_pb2 as pb
 from sidecar.pb.motive_pb2_grpc import MotiveStub
-from sidecar.repository import Motive, Repository, RepositoryError, TaxonomyError, open_repository
+from sidecar.repository import Motive, Repository, RepositoryError, TaxonomyError, copy_files, open_repository
 from sidecar.tls import CertificateFiles, client_channel, client_credentials
 from sidecar.triton_repository import write_triton_model
 
@@ -67,10 +67,10 @@ def release(
     repository = _opened(path)
     name = releases.release_name(repository)
     home = directory / releases.RELEASES / name
-    fresh = releases.publish(home, lambda draft: _copy(path, draft))
+    fresh = releases.publish(home, lambda draft: _copy(repository, draft))
     releases.open_to_readers(home)
     say(f"{repository.model_version} {'is now' if fresh else 'was already'} in {home}")
-    published = _opened(home)
+    published = _opened(home, verify=not fresh)
     if backend is not None:
         written = write_triton_model(published, directory / releases.TRITON, backend, name)
         releases.open_to_readers(written)
@@ -95,7 +95,7 @@ def listing(directory: Path) -> list[tuple[str, str]]:
     """Every release in `directory` as (model version, "current", "previous" or "")."""
     links = releases.links(directory)
     marks = {Path(links.previous or "").name: releases.PREVIOUS, Path(links.current or "").name: releases.CURRENT}
-    homes = sorted((directory / releases.RELEASES).glob("[!.]*"))
+    homes = releases.homes(directory)
     return [(_opened(home, verify=False).model_version, marks.get(home.name, "")) for home in homes]
 
 
@@ -109,12 +109,15 @@ def prune(directory: Path, tritons: Sequence[str] = (), tls: CertificateFiles | 
     kept = {Path(target).name for target in (links.current, links.previous) if target is not None}
     if not kept:
         raise ConfigError(f"{directory} has no current release", "Release a model first.")
-    removed = [home for home in sorted((directory / releases.RELEASES).glob("[!.]*")) if home.name not in kept]
+    removed = [home for home in releases.homes(directory) if home.name not in kept]
     for address in tritons:
         _unload(address, [home.name for home in removed], tls)
     for home in removed:
         shutil.rmtree(directory / releases.TRITON / home.name, ignore_errors=True)
-        shutil.rmtree(home)
+        try:
+            shutil.rmtree(home)
+        except OSError as error:
+            raise ConfigError(f"{home} cannot be removed: {error.strerror}", "Prune as its owner.") from None
     return [home.name for home in removed]
 
 
@@ -173,8 +176,14 @@ def _opened(path: Path, *, verify: bool = True) -> Repository:
         raise ConfigError(str(error), "Nothing was switched.") from None
 
 
-def _copy(source: Path, draft: Path) -> None:
-    shutil.copytree(source, draft, dirs_exist_ok=True)
+def _copy(repository: Repository, draft: Path) -> None:
+    """What was checked is what is released: the manifest as it was read, and its files, which are checked again."""
+    try:
+        copy_files(repository, repository.manifest.files, draft)
+    except RepositoryError as error:
+        raise ConfigError(str(error), "Nothing was switched.") from None
+    repository.manifest.write(draft)
+    _opened(draft)
 
 
 def _switch(

@@ -50,6 +50,12 @@ def release_name(repository: Repository) -> str:
     return f"{repository.manifest.name}-{repository.manifest.digest.hex()[:8]}"
 
 
+def homes(directory: Path) -> list[Path]:
+    """The directory of each release, by name; what else lies beside them, links included, is none."""
+    found = sorted((directory / RELEASES).glob("[!.]*"))
+    return [home for home in found if home.is_dir() and not home.is_symlink()]
+
+
 def publish(destination: Path, fill: Callable[[Path], None], *, anew: bool = False) -> bool:
     """Makes the directory `destination` in one step, so that nobody ever sees a part of it; False where it exists.
 

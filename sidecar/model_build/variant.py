@@ -1,6 +1,5 @@
 """A variant of a model repository: the same labels and calibration around a graph made for one kind of processor."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from sidecar.model_build.halve import halve
 from sidecar.model_build.rows import quantize_rows
 from sidecar.model_build.straighten import straighten
 from sidecar.model_build.widen import widen
-from sidecar.repository import Repository, RepositoryError, atomic, file_digest, open_repository
+from sidecar.repository import Repository, RepositoryError, atomic, copy_files, file_digest, open_repository
 
 MODEL: Final = "1/model.onnx"
 
@@ -73,10 +72,7 @@ def _is_repository(path: Path) -> bool:
 
 
 def _fill(repository: Repository, variant: str, draft: Path) -> None:
-    for name in repository.manifest.files:
-        if name != MODEL:
-            (draft / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(repository.path / name, draft / name)
+    copy_files(repository, [name for name in repository.manifest.files if name != MODEL], draft)
     (draft / MODEL).parent.mkdir(parents=True, exist_ok=True)
     save_graph(VARIANTS[variant](onnx.load(str(repository.onnx_path))), draft / MODEL)
 

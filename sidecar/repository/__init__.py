@@ -15,7 +15,15 @@ imports numpy and the standard library alone.
 """
 
 from sidecar.repository.calibration import Answer, Calibration
-from sidecar.repository.manifest import Manifest, Repository, RepositoryError, Tokens, file_digest, open_repository
+from sidecar.repository.manifest import (
+    Manifest,
+    Repository,
+    RepositoryError,
+    Tokens,
+    copy_files,
+    file_digest,
+    open_repository,
+)
 from sidecar.repository.taxonomy import Motive, Taxonomy, TaxonomyError, read_taxonomy
 
 __all__ = [
@@ -28,6 +36,7 @@ __all__ = [
     "Taxonomy",
     "TaxonomyError",
     "Tokens",
+    "copy_files",
     "file_digest",
     "open_repository",
     "read_taxonomy",

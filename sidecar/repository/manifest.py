@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import re
+import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sidecar.repository.calibration import Calibration
@@ -11,6 +14,9 @@ from sidecar.repository.taxonomy import Taxonomy, read_taxonomy
 
 MANIFEST = "manifest.json"
 REQUIRED = ("taxonomy.toml", "calibration.json", "tokenizer.json", "config.pbtxt", "1/model.onnx")
+
+_PLAIN = re.compile(r"\w[\w .:~+-]{0,99}")
+"""A name or a version: both become parts of a model version, and the name parts of paths and of Triton's config."""
 
 
 class RepositoryError(Exception):
@@ -99,9 +105,25 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         fields["tokens"] = Tokens(**fields["tokens"])
         fields["labels"] = tuple(fields["labels"])
-        return Manifest(**fields)
+        manifest = Manifest(**fields)
     except (KeyError, TypeError) as error:
         raise RepositoryError(f"{path / MANIFEST} lacks a field or has one too many: {error}") from None
+    _check_names(path, manifest)
+    return manifest
+
+
+def _check_names(path: Path, manifest: Manifest) -> None:
+    """A repository may be a stranger's: what it names must not lead out of the directories that it is copied to."""
+    for key, value in (("name", manifest.name), ("version", manifest.version)):
+        if not isinstance(value, str) or not _PLAIN.fullmatch(value):
+            raise RepositoryError(
+                f"{path / MANIFEST} has the {key} {value!r}; give it one of at most 100 letters, digits, blanks and "
+                "._:~+-, beginning with a letter or digit"
+            )
+    for name in manifest.files:
+        parts = PurePosixPath(name).parts
+        if "/".join(parts) != name or {"..", "/"} & {*parts} or not name.isprintable():
+            raise RepositoryError(f"{path / MANIFEST} lists {name!r}, which is no path inside the repository")
 
 
 def open_repository(path: Path, *, verify: bool = True) -> Repository:
@@ -116,6 +138,20 @@ def open_repository(path: Path, *, verify: bool = True) -> Repository:
         raise RepositoryError(
             f"{error.filename or path} cannot be read: {error.strerror}; let this user read the whole directory"
         ) from None
+
+
+def copy_files(repository: Repository, names: Iterable[str], target: Path) -> None:
+    """Copies files that the manifest lists, and nothing else, into the directory `target`.
+
+    Raises RepositoryError for a symbolic link: what it leads to may be closed to those who will read the copy.
+    """
+    for name in names:
+        source = repository.path / name
+        for part in (source, *source.parents[: name.count("/")]):
+            if part.is_symlink():
+                raise RepositoryError(f"{part} is a symbolic link; put the file itself there")
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target / name, follow_symlinks=False)
 
 
 def _open(path: Path, verify: bool) -> Repository:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import ConfigError, UnavailableError
-from sidecar.release import Sidecars, prune, release
+from sidecar.release import Sidecars, listing, prune, release
 from sidecar.releases import activate, is_releases, links, previous, publish, resolve
+from sidecar.repository import open_repository
 from tests.fixtures.tiny_model import write_tiny_model
 
 
@@ -103,6 +104,38 @@ def test_what_is_released_can_be_read_by_others_whatever_the_umask(tmp_path: Pat
     for one in (tmp_path / "of", *(tmp_path / "of").rglob("*")):
         wanted = 0o555 if one.is_dir() else 0o444
         assert stat.S_IMODE(one.stat().st_mode) & wanted == wanted, one
+
+
+def test_what_the_manifest_does_not_list_is_not_released(tmp_path: Path) -> None:
+    """Whoever filled the repository may have put a link there to what only the releasing user can read."""
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "secret").chmod(0o600)
+    path = write_tiny_model(tmp_path / "model")
+    (path / "notes.txt").symlink_to(tmp_path / "secret")
+    release(path, tmp_path / "models", backend="cpu", say=lambda _: None)
+    home = resolve(tmp_path / "models")
+    listed = open_repository(path).manifest.files
+    assert {str(file.relative_to(home)) for file in home.rglob("*") if file.is_file()} == {"manifest.json", *listed}
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+
+
+def test_a_repository_with_a_link_is_refused_before_anything_is_released(tmp_path: Path) -> None:
+    path = write_tiny_model(tmp_path / "model")
+    (path / "tokenizer.json").rename(tmp_path / "tokenizer.json")
+    (path / "tokenizer.json").symlink_to(tmp_path / "tokenizer.json")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json is a symbolic link"):
+        release(path, tmp_path / "models", say=lambda _: None)
+    assert list((tmp_path / "models" / "releases").iterdir()) == []
+
+
+def test_what_lies_beside_the_releases_is_neither_listed_nor_removed(released: Path, tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (released / "releases" / "link").symlink_to(tmp_path / "kept")
+    (released / "releases" / "notes.txt").write_text("mine")
+    assert len(listing(released)) == 3
+    assert len(prune(released)) == 1
+    assert (tmp_path / "kept").is_dir()
+    assert (released / "releases" / "notes.txt").is_file()
 
 
 def test_a_triton_that_cannot_be_asked_to_unload_keeps_every_release(released: Path) -> None:
