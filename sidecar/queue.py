@@ -73,20 +73,20 @@ def claim(
     return Claim(str(row[0]), row[2]) if row else None
 
 
-def read(connection: Connection, lease: str, model: str | None) -> list[Reading]:
-    """motive.read()."""
+def read(connection: Connection, lease: str, model: str | None, timeout_s: float) -> list[Reading]:
+    """motive.read(); raises psycopg's QueryCanceled where the tables' own policies take longer than `timeout_s`."""
     query = (
         "select entry, key::pg_catalog.text, body, pg_catalog.encode(hash, 'hex'), problem, priority "
         "from motive.read(%s, %s)"
     )
-    return list(map(Reading._make, _in_clean_session(connection, query, (lease, model))))
+    return list(map(Reading._make, _in_clean_session(connection, query, (lease, model), timeout_s)))
 
 
-def complete(connection: Connection, lease: str, results: Sequence[str], model: str) -> Outcome:
-    """motive.complete(); each result is one JSON object."""
+def complete(connection: Connection, lease: str, results: Sequence[str], model: str, timeout_s: float) -> Outcome:
+    """motive.complete(); each result is one JSON object. Raises QueryCanceled like `read`."""
     document = "[" + ",".join(results) + "]"
     query = "select * from motive.complete(%s, %s::pg_catalog.jsonb, %s)"
-    (row,) = _in_clean_session(connection, query, (lease, document, model))
+    (row,) = _in_clean_session(connection, query, (lease, document, model), timeout_s)
     return Outcome(*row)
 
 
@@ -100,10 +100,25 @@ def release(connection: Connection, lease: str, delay_s: float = 0.0) -> int:
     return _number(connection, "select motive.release(%s, pg_catalog.make_interval(secs => %s))", (lease, delay_s))
 
 
-def step(connection: Connection, max_rows: int, model: str | None) -> int:
-    """motive.step()."""
-    ((done,),) = _in_clean_session(connection, "select motive.step(%s, %s)", (max_rows, model))
+def put_off(connection: Connection, lease: str, delay_s: float) -> str:
+    """motive.put_off(); the tables that it has wait."""
+    query = "select motive.put_off(%s, pg_catalog.make_interval(secs => %s))"
+    row = connection.execute(query, (lease, delay_s)).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def step(connection: Connection, max_rows: int, model: str | None, timeout_s: float) -> int:
+    """motive.step(). Raises QueryCanceled like `read`."""
+    ((done,),) = _in_clean_session(connection, "select motive.step(%s, %s)", (max_rows, model), timeout_s)
     return int(done)
+
+
+def put_off_step(connection: Connection, model: str | None) -> str:
+    """motive.put_off_step(); the table whose job it has wait, empty where somebody else has it."""
+    row = connection.execute("select motive.put_off_step(%s)", (model,)).fetchone()
+    assert row is not None
+    return str(row[0] or "")
 
 
 def sweep(connection: Connection) -> None:
@@ -129,10 +144,16 @@ def listen(connection: Connection) -> None:
 
 
 def _in_clean_session(
-    connection: Connection, query: LiteralString, parameters: tuple[object, ...]
+    connection: Connection, query: LiteralString, parameters: tuple[object, ...], timeout_s: float
 ) -> list[tuple[Any, ...]]:
-    """All rows of a query; what it has set for the session is reset in the same transaction and the same round trip."""
+    """All rows of a query; what it has set for the session is reset in the same transaction and the same round trip.
+
+    The server itself ends it after `timeout_s`: a connection that is merely given up would go on and hold its locks.
+    """
     with connection.pipeline():
+        connection.execute(
+            "select pg_catalog.set_config('statement_timeout', %s, true)", (str(max(1, int(timeout_s * 1000))),)
+        )
         cursor = connection.execute(query, parameters)
         connection.execute("reset all")
     return cursor.fetchall()

@@ -26,6 +26,9 @@ LOST_CONNECTION_LOG_S = 15.0
 REFUSED_HINT = "Correct --dsn; the database needs the extension, the role motive.grant_worker(role)."
 """What to do where the database refuses: one that is away comes back by itself."""
 
+PUT_OFF = 10
+"""For so many times as long as one of its statements took in vain, a table waits."""
+
 TOO_MUCH = (DeadlineError, OverloadError)
 """Faults that a smaller claim may not meet."""
 
@@ -104,9 +107,12 @@ class Lane:
                     f"the sidecar serves {model}, the shadow run is of {settings.shadow}",
                     "Point --target at a sidecar that serves the model of the shadow run.",
                 )
-            readings = self.call(lambda c: queue.read(c, claim.lease, model))
+            readings = self.call(lambda c: queue.read(c, claim.lease, model, self._statement_s))
         except (MotiveError, Abandoned) as error:
             self._give_back(claim, error)
+            return False
+        except psycopg.errors.QueryCanceled:
+            self._put_off(claim)
             return False
         asker = Asker(self._service, self._heartbeat(claim))
         started = time.monotonic()
@@ -123,7 +129,12 @@ class Lane:
             self._give_back(claim, fault)
             return False
         try:
-            outcome = self.call(lambda c: queue.complete(c, claim.lease, results.rows, results.model))
+            outcome = self.call(
+                lambda c: queue.complete(c, claim.lease, results.rows, results.model, self._statement_s)
+            )
+        except psycopg.errors.QueryCanceled:
+            self._put_off(claim)
+            return False
         except psycopg.errors.ObjectNotInPrerequisiteState as error:
             # The model is not known yet, or answers what its taxonomy does not hold: no row is at fault.
             shared.model_changed()
@@ -143,7 +154,12 @@ class Lane:
     def _step(self) -> bool:
         """One step of a backfill or the like."""
         model = None if self._settings.shadow else self._shared.model
-        done = self.call(lambda c: queue.step(c, STEP_ROWS, model or None))
+        try:
+            done = self.call(lambda c: queue.step(c, STEP_ROWS, model or None, self._statement_s))
+        except psycopg.errors.QueryCanceled:
+            table = self.call(lambda c: queue.put_off_step(c, model or None))
+            log.warning("a step over %s took more than %.0f s: its job waits", table or "a table", self._statement_s)
+            return False
         if done >= 0 or self._settings.shadow:
             return done > 0
         try:
@@ -193,6 +209,22 @@ class Lane:
             return self.call(lambda c: queue.extend(c, claim.lease, lease_s)) > 0
 
         return keep_waiting
+
+    @property
+    def _statement_s(self) -> float:
+        """What the server gives a statement: less than after which its connection is given up."""
+        return 0.8 * self._settings.database_timeout_s
+
+    def _put_off(self, claim: queue.Claim) -> None:
+        """A table's own triggers or policies take too long: they must not hold up the others again at once."""
+        delay_s = PUT_OFF * self._settings.database_timeout_s
+        tables = self.call(lambda c: queue.put_off(c, claim.lease, delay_s))
+        log.warning(
+            "triggers, policies or constraints of %s took more than %.0f s: its rows wait for %.0f s",
+            tables,
+            self._statement_s,
+            delay_s,
+        )
 
     def _give_back(self, claim: queue.Claim, fault: Exception) -> None:
         self.call(lambda c: queue.release(c, claim.lease))

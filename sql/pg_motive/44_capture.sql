@@ -30,8 +30,9 @@ $$;
 comment on function motive.changed_rows(motive.shape, text, text) is 'What an update enqueues';
 revoke all on function motive.changed_rows(motive.shape, text, text) from public;
 
--- They run as the extension's owner, on a table and perhaps on a trigger that its owner has changed since. So they look at
--- the columns' types first. As they were: the quick way, where only casts and operators of pg_catalog apply. Changed: by
+-- They run as the extension's owner, on a table and perhaps on a trigger that its owner has changed since. So they look
+-- whether their trigger has the transition tables at all: in any other, motive_new would be a temporary table or view of
+-- whoever writes, with functions of his. And they look at the columns' types first. As they were: the quick way, where only casts and operators of pg_catalog apply. Changed: by
 -- output functions, which nobody but a superuser can write. No text any more, or a column renamed or dropped: nothing
 -- is enqueued, the user's statement does not fail, and motive.status says what stands in the way.
 -- API: private
@@ -45,7 +46,10 @@ declare
     inline constant boolean := a.mode = 'inline'; -- only then s.pending looks at the hash
     body constant text := $body$
 begin
-    if %1$s then%2$s
+    if exists (select from pg_trigger where tgrelid = tg_relid and tgname = tg_name and %7$s) and %1$s then%2$s
+    end if;
+    if not exists (select from pg_trigger where tgrelid = tg_relid and tgname = tg_name and %7$s) then
+        raise exception using errcode = 'triggered_action_exception', message = 'only motive.attach() makes triggers of this function';
     end if;
     if not exists (select from pg_attribute where attrelid = tg_relid and attname = %3$L and motive.holds_text(atttypid))
         or (select count(*) from pg_attribute where attrelid = tg_relid and attname in (%4$s)) < %5$s then
@@ -57,12 +61,12 @@ begin
     for event in
         select *
         from (values
-            ('capture', 'motive_new as n where ' || s.pending, 'motive_new as n where ' || s.pending, ''),
+            ('capture', 'motive_new as n where ' || s.pending, 'motive_new as n where ' || s.pending, '', 'tgnewtable = ''motive_new'''),
             -- A session plans these statements once, for the first statement's number of rows: without nested loops, old
             -- and new rows of a later and larger one are not compared each with each.
             ('recapture', motive.changed_rows(s, s.same_row, '%s::text'), motive.changed_rows(s, s.same_row_by_output, 'format(''%%s'', %s)'),
-             ' set enable_nestloop to off')
-        ) as e (name, as_attached, by_output, settings)
+             ' set enable_nestloop to off', 'tgnewtable = ''motive_new'' and tgoldtable = ''motive_old''')
+        ) as e (name, as_attached, by_output, settings, transition)
     loop
         execute format('create or replace function motive.%s_%s() returns trigger language plpgsql volatile parallel unsafe '
             'security definer set search_path to pg_catalog, pg_temp%s%s as %L', event.name, s.id, event.settings, s.settings,
@@ -72,7 +76,8 @@ begin
                     else motive.capture_statements(s, 'numbers', s.number_of_n, format('array_agg(%s)', s.number_of_n), 'array_agg', event.as_attached) end,
                 a.text_column, s.key_names || case when inline then ', ' || quote_literal(hash) else '' end,
                 s.key_count + inline::integer,
-                motive.capture_statements(s, 'keys', s.key_by_output, format('jsonb_agg(%s)', s.key_by_output), 'jsonb_agg', event.by_output)));
+                motive.capture_statements(s, 'keys', s.key_by_output, format('jsonb_agg(%s)', s.key_by_output), 'jsonb_agg', event.by_output),
+                event.transition));
         execute format('comment on function motive.%s_%s() is %L', event.name, s.id, 'Enqueues what a statement on ' || s.relation || ' wrote');
         execute format('revoke all on function motive.%s_%s() from public', event.name, s.id);
         execute format('grant execute on function motive.%s_%s() to %s', event.name, s.id, s.owner::regrole);

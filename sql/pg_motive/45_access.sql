@@ -1,24 +1,42 @@
 -- The functions that run SQL on a user's table, SECURITY DEFINER and owned by the table's owner. All are made here, so
 -- that each begins and ends the same way.
 
+-- An error's own message may quote a text of the table, and is never kept.
+-- API: private
+create function motive.refusal(code text, rule text default '') returns text
+    language sql immutable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$
+    select case code
+        when '09000' then 'it ignores the update without an error; mend its update trigger or policy, then motive.retry()'
+        when '24000' then 'its triggers or policies leave a cursor behind'
+        when '54000' then 'its deferred triggers come to no end'
+        when '55000' then 'beside its deferrable constraints annotation needs track_counts'
+        else format('error %s%s; update the row yourself to see it', code, coalesce(' of ' || nullif(quote_ident(rule), '""'), ''))
+    end
+$$;
+comment on function motive.refusal(text, text) is 'Why a table refuses a row, by SQLSTATE and constraint';
+revoke all on function motive.refusal(text, text) from public;
+
 -- Up to PostgreSQL 17 a deferred trigger fires at the commit as whoever commits, here the worker: a table's owner would
 -- gain its rights. So they fire before the function returns, again and again should they defer more; a turn in which no
 -- row was written deferred nothing. A deferred trigger that refuses a row is then this row's fault as well, instead of
--- failing the commit of all others.
+-- failing the commit of all others. A cursor that is held beyond the transaction is computed at the commit, too, and as
+-- whoever commits: there must be none that this statement began.
 -- API: private
 create function motive.settling() returns text
     language sql immutable parallel safe
     set search_path to pg_catalog, pg_temp
-as $$ select $body$
+as $$ select format($body$
     if exists (select from pg_trigger as u where u.tgdeferrable) then
         declare
-            activity constant text := 'select pg_catalog.string_agg(pg_catalog.format(''%s %s'', u.relid, u.n_tup_ins + u.n_tup_upd + u.n_tup_del), '','') '
+            activity constant text := 'select pg_catalog.string_agg(pg_catalog.format(''%%s %%s'', u.relid, u.n_tup_ins + u.n_tup_upd + u.n_tup_del), '','') '
                 'from pg_catalog.pg_stat_xact_user_tables as u where u.n_tup_ins + u.n_tup_upd + u.n_tup_del > 0';
             activity_before text;
             activity_after text;
         begin
             if not current_setting('track_counts')::boolean then
-                raise exception using message = 'beside deferrable constraints annotation needs track_counts';
+                raise exception using errcode = '55000', message = %1$L;
             end if;
             execute activity into activity_after;
             for turn in 1 .. 5 loop
@@ -27,12 +45,16 @@ as $$ select $body$
                 execute activity into activity_after;
                 exit when activity_after is not distinct from activity_before;
                 if turn = 5 then
-                    raise exception using message = 'the deferred triggers of the table come to no end';
+                    raise exception using errcode = '54000', message = %2$L;
                 end if;
             end loop;
         end;
-    end if;$body$ $$;
-comment on function motive.settling() is 'The end of each function that runs SQL on a user''s table: deferred triggers fire as the table''s owner';
+    end if;
+    if exists (select from pg_cursors as c where c.is_holdable and c.creation_time >= statement_timestamp()) then
+        raise exception using errcode = '24000', message = %3$L;
+    end if;$body$, motive.refusal('55000'), motive.refusal('54000'), motive.refusal('24000')) $$;
+comment on function motive.settling() is
+    'The end of each function that runs SQL on a user''s table: what the commit would run as the worker runs, or is refused, as the table''s owner';
 revoke all on function motive.settling() from public;
 
 -- The function belongs to the table's owner, who may ALTER it: to run as its caller, to another search path, to another
@@ -47,7 +69,10 @@ declare
     whole text := format($body$
 %1$s
 begin
-    if current_user::pg_catalog.regrole::pg_catalog.oid operator(pg_catalog.<>) %2$s::pg_catalog.oid then
+    if not exists (
+        select from pg_catalog.pg_roles as r
+        where r.rolname operator(pg_catalog.=) current_user and r.oid operator(pg_catalog.=) %2$s::pg_catalog.oid
+    ) then
         raise exception using message = 'a function of the attachment does not run as the table''s owner';
     end if;
 %3$s
@@ -68,7 +93,7 @@ begin
         execute format('revoke create on schema motive from %s', s.owner::regrole);
     end if;
     execute format('revoke all on function motive.%s_%s from public', name, s.id);
-    execute format('grant execute on function motive.%s_%s to %s', name, s.id, current_user::regrole);
+    execute format('grant execute on function motive.%s_%s to %s', name, s.id, quote_ident(current_user));
 end
 $generate$;
 comment on function motive.create_access(motive.shape, text, text, text, text, text, text, text) is
@@ -232,10 +257,10 @@ declare
         end if;
         if swallowed then
             raise exception using errcode = 'triggered_action_exception',
-                message = 'it ignores the update without an error; mend its update trigger or policy, then motive.retry()';
+                message = %14$L;
         end if;
     end if;$body$, s.id, s.relation, s.key_list, s.match, motive.hash_expression('t.' || s.body), s.hash, s.model,
-        s.motive, s.confidence, s.motives, s.body, motive.known_expression(s), of_person), 'Writes annotations into');
+        s.motive, s.confidence, s.motives, s.body, motive.known_expression(s), of_person, motive.refusal('09000')), 'Writes annotations into');
 end
 $generate$;
 comment on function motive.generate_writer(motive.shape) is 'Writes the function that writes into an attachment''s table';

@@ -12,7 +12,7 @@ create function motive.claim(max_rows integer default 1000, lease interval defau
 as $$
 declare
     moment constant timestamptz := clock_timestamp();
-    a integer[] := array(select t.id from motive.attachment as t order by random());
+    a integer[];
     mine constant uuid := gen_random_uuid();
     ids bigint[] := '{}';
     allowed integer := max_rows;
@@ -29,24 +29,32 @@ begin
         -- New rows never wait for backfilled ones in one claim; these gain from more texts to choose batches from.
         exit when taken > 0;
         allowed := case urgency when 1 then max_rows else greatest(max_rows, least(16 * max_rows, 2000)) end;
-        for i in 1 .. cardinality(a) loop
-            exit when taken >= allowed;
-            -- An equal part for each table that is still to come, in an order drawn anew each time: none starves.
-            share := taken + greatest(1, (allowed - taken) / (cardinality(a) - i + 1));
-            -- One by one: a plain loop would lock ahead entries that other workers could have.
-            open waiting no scroll for
-                select q.id, coalesce(cardinality(q.numbers), jsonb_array_length(q.keys)) as keys from motive.queue as q
-                where q.attachment = a[i] and q.priority = urgency and q.ready_at <= moment
-                  and q.shadow is not distinct from claim.shadow
-                order by q.ready_at
-                for update skip locked;
-            while taken < share loop
-                fetch waiting into e;
-                exit when not found or (taken > 0 and taken + e.keys > allowed);
-                ids := ids || e.id;
-                taken := taken + e.keys;
+        -- One owner's tables at a time, whoever's turn it is: what their triggers and policies do to a transaction, they
+        -- do to nobody else's rows.
+        for a in
+            select array_agg(t.id order by random()) from motive.attachment as t left join pg_class as c on c.oid = t.target
+            group by c.relowner order by random()
+        loop
+            exit when taken > 0;
+            for i in 1 .. cardinality(a) loop
+                exit when taken >= allowed;
+                -- An equal part for each table that is still to come, in an order drawn anew each time: none starves.
+                share := taken + greatest(1, (allowed - taken) / (cardinality(a) - i + 1));
+                -- One by one: a plain loop would lock ahead entries that other workers could have.
+                open waiting no scroll for
+                    select q.id, coalesce(cardinality(q.numbers), jsonb_array_length(q.keys)) as keys from motive.queue as q
+                    where q.attachment = a[i] and q.priority = urgency and q.ready_at <= moment
+                      and q.shadow is not distinct from claim.shadow
+                    order by q.ready_at
+                    for update skip locked;
+                while taken < share loop
+                    fetch waiting into e;
+                    exit when not found or (taken > 0 and taken + e.keys > allowed);
+                    ids := ids || e.id;
+                    taken := taken + e.keys;
+                end loop;
+                close waiting;
             end loop;
-            close waiting;
         end loop;
     end loop;
     if taken > 0 then
@@ -72,7 +80,9 @@ create function motive.read(lease uuid, model text default null)
     set search_path to pg_catalog, pg_temp
 as $$
 declare
+    encoding constant text := current_setting('client_encoding');
     a record;
+    rule text;
 begin
     for a in
         select q.attachment, q.priority, array_agg(q.id) as entries, array_agg(k.key) as keys, min(q.shadow) as shadow
@@ -87,13 +97,18 @@ begin
             when lock_not_available then
                 null; -- not mentioned to complete(), so waiting again
             when others then
+                get stacked diagnostics rule = constraint_name;
                 if not motive.repair(a.attachment) then
                     return query
-                        select e.entry, e.key, null::text, null::bytea, format('the row cannot be read: %s (%s)', left(sqlerrm, 300), sqlstate), a.priority
+                        select e.entry, e.key, null::text, null::bytea, 'the row cannot be read: ' || motive.refusal(sqlstate, rule), a.priority
                         from unnest(a.entries, a.keys) as e (entry, key);
                 end if;
         end;
     end loop;
+    -- A policy may have set another, in which not every text can be sent.
+    if current_setting('client_encoding') <> encoding then
+        perform set_config('client_encoding', encoding, true);
+    end if;
 end
 $$;
 comment on function motive.read(uuid, text) is
@@ -123,14 +138,17 @@ comment on function motive.repair(integer) is
     'Whether an error came from a change of the attached table: then its functions are new, or its entries are gone';
 revoke all on function motive.repair(integer) from public;
 
--- One table whose functions cannot be written must not stop what is done for the others.
+-- One table whose functions cannot be written must not stop what is done for the others. Where somebody else holds the
+-- lock under which they are written, he writes them, or means harm and harms himself: nobody waits for him.
 -- API: private
 create function motive.renew(attachment integer) returns boolean
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
 begin
-    perform motive.generate(attachment);
+    if pg_try_advisory_xact_lock('motive.attachment'::regclass::oid::integer, attachment) then
+        perform motive.generate(attachment);
+    end if;
     return true;
 exception when others then
     raise warning using
@@ -181,6 +199,23 @@ $$;
 comment on function motive.obstacle(integer) is 'Why an attached column cannot be annotated; null where it can';
 revoke all on function motive.obstacle(integer) from public;
 
+-- A table's owner may have changed it since: what reads its annotation with other rights than the owner's must know
+-- that no cast, view or operator of the owner's is run.
+-- API: private
+create function motive.as_made(attachment integer) returns boolean
+    language sql stable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$
+    select c.relkind in ('r', 'p') and not exists (
+        select from motive.annotation_columns(a.prefix) as n where not exists (
+            select from pg_attribute as t
+            where t.attrelid = a.target and t.attname = n.name and t.atttypid = n.type::regtype and not t.attisdropped))
+    from motive.attachment as a join pg_class as c on c.oid = a.target
+    where a.id = as_made.attachment
+$$;
+comment on function motive.as_made(integer) is 'Whether an attached table is one, and its annotation has the types that attach gave it';
+revoke all on function motive.as_made(integer) from public;
+
 -- API: private
 create function motive.extend(lease uuid, by interval default '60 s') returns integer
     language sql volatile parallel unsafe security definer
@@ -210,3 +245,26 @@ as $$
 $$;
 comment on function motive.release(uuid, interval) is 'Gives back what a lease holds, at no cost to any row';
 revoke all on function motive.release(uuid, interval) from public;
+
+-- For tables whose triggers or policies take longer than a statement may: they must not take one worker after the other.
+-- API: private
+create function motive.put_off(lease uuid, delay interval) returns text
+    language plpgsql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    slow constant integer[] := array(select distinct q.attachment from motive.queue as q where q.lease = put_off.lease);
+begin
+    with waiting as (
+        select q.id from motive.queue as q
+        where q.attachment = any (slow)
+          and (q.lease = put_off.lease or (q.lease is null and q.ready_at < clock_timestamp() + delay))
+        order by q.id for update skip locked
+    )
+    update motive.queue as q set lease = null, ready_at = clock_timestamp() + delay from waiting as w where q.id = w.id;
+    return (select string_agg(a.target::text, ', ' order by a.target::text) from motive.attachment as a where a.id = any (slow));
+end
+$$;
+comment on function motive.put_off(uuid, interval) is
+    'Gives back what a lease holds, and has all that waits of the same tables wait for so long; returns the tables';
+revoke all on function motive.put_off(uuid, interval) from public;

@@ -8,6 +8,7 @@ declare
     total constant integer := cardinality(results);
     part record;
     half integer;
+    rule text;
 begin
     execute format('select w.written, w.back from motive.write_%s($1, $2, $3) as w', attachment)
         into written, back using results, model, abstention;
@@ -16,11 +17,12 @@ exception
         -- Somebody else's turn: no fault of these rows.
         back := array(select r.k from unnest(results) as r);
     when others then
+        get stacked diagnostics rule = constraint_name;
         if motive.repair(attachment) then
             back := array(select r.k from unnest(results) as r);
         elsif total = 1 then
             failed := array(
-                select row(r.e, r.k, r.h, null, null, format('the table refuses the row: %s (%s)', left(sqlerrm, 300), sqlstate), false)::motive.result
+                select row(r.e, r.k, r.h, null, null, 'the table refuses the row: ' || motive.refusal(sqlstate, rule), false)::motive.result
                 from unnest(results) as r);
         else
             -- A trigger or a constraint of the table refuses a row: find out which, and let the others through.

@@ -137,27 +137,60 @@ comment on function motive.enqueue(integer, jsonb, smallint, text) is 'Puts keys
 revoke all on function motive.enqueue(integer, jsonb, smallint, text) from public;
 
 -- API: private
-create function motive.step(max_rows integer default 2000, model text default null) returns bigint
-    language plpgsql volatile parallel unsafe security definer
+create function motive.locked() returns text
+    language sql immutable parallel safe
+    set search_path to pg_catalog, pg_temp
+as $$ select 'the table is locked' $$;
+comment on function motive.locked() is 'The problem of a job that needs no delay: waiting for the lock was one';
+revoke all on function motive.locked() from public;
+
+-- API: private
+create function motive.next_job(model text) returns motive.job
+    language sql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
-declare
-    j motive.job;
-    locked constant text := 'the table is locked';
-begin
-    select w.* into j
+    select w.*
     from motive.job as w cross join motive.annotation_settings as s
     where w.finished_at is null
-      and (w.kind <> 'reannotate' or coalesce(w.model, step.model) = step.model)
-      and (coalesce(w.problem, locked) = locked or w.stepped_at < clock_timestamp() - s.retry_delay)
+      and (w.kind <> 'reannotate' or coalesce(w.model, next_job.model) = next_job.model)
+      and (coalesce(w.problem, motive.locked()) = motive.locked() or w.stepped_at < clock_timestamp() - s.retry_delay)
       and (select count(*) from (
                select from motive.queue as q
                where q.attachment = w.attachment and q.priority = case w.kind when 'shadow' then 3 else 2 end
                limit s.backfill_depth) as waiting
           ) < s.backfill_depth
     -- One that was locked is tried again when no other has anything to do.
-    order by w.problem is not distinct from locked, w.stepped_at limit 1
-    for update of w skip locked;
+    order by w.problem is not distinct from motive.locked(), w.stepped_at limit 1
+    for update of w skip locked
+$$;
+comment on function motive.next_job(text) is 'The job that has waited longest of those that have something to do, locked';
+revoke all on function motive.next_job(text) from public;
+
+-- API: private
+create function motive.put_off_step(model text) returns text
+    language sql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+    update motive.job as w set stepped_at = clock_timestamp(), problem = 'its triggers, policies or constraints take too long'
+    from (select n.id from motive.next_job(model) as n) as slow join motive.attachment as a on true
+    where w.id = slow.id and a.id = w.attachment
+    returning a.target::text
+$$;
+comment on function motive.put_off_step(text) is
+    'For a step that took longer than a statement may: its job waits, and says why, so that the others have their turn; returns its table';
+revoke all on function motive.put_off_step(text) from public;
+
+-- API: private
+create function motive.step(max_rows integer default 2000, model text default null) returns bigint
+    language plpgsql volatile parallel unsafe security definer
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    j motive.job;
+    rule text;
+    locked constant text := motive.locked();
+begin
+    j := motive.next_job(model);
     if j.id is null then
         return case when step.model is null and exists (
             select from motive.job as w where w.finished_at is null and w.kind = 'reannotate') then -1 else 0 end;
@@ -173,9 +206,10 @@ begin
             update motive.job as w set stepped_at = clock_timestamp(), problem = locked where w.id = j.id;
             return case when j.problem is distinct from locked then 1 else 0 end;
         when others then
+            get stacked diagnostics rule = constraint_name;
             if not motive.repair(j.attachment) then
                 -- The table's own triggers or policies: one table must not stop the walks over the others.
-                update motive.job as w set stepped_at = clock_timestamp(), problem = format('%s (%s)', left(sqlerrm, 300), sqlstate)
+                update motive.job as w set stepped_at = clock_timestamp(), problem = motive.refusal(sqlstate, rule)
                 where w.id = j.id;
             end if;
             return 1;

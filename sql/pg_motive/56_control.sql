@@ -26,7 +26,7 @@ create function motive.worker_functions() returns text
 as $$
     select 'motive.claim(integer, interval, text, boolean), motive.read(uuid, text), '
         'motive.complete(uuid, jsonb, text), motive.fail(uuid, bigint, jsonb, text), motive.extend(uuid, interval), '
-        'motive.release(uuid, interval), motive.step(integer, text), motive.sweep(), motive.progress(), motive.measures(), '
+        'motive.release(uuid, interval), motive.put_off(uuid, interval), motive.step(integer, text), motive.put_off_step(text), motive.sweep(), motive.progress(), motive.measures(), '
         'motive.register_served_model(jsonb)'
 $$;
 comment on function motive.worker_functions() is 'The functions that a worker needs, as a list for GRANT';

@@ -91,7 +91,8 @@ comment on function motive.shadow(text, regclass) is
     'Has another model answer every attached row beside the annotation; a worker with --shadow MODEL and a sidecar that serves it does the work';
 revoke all on function motive.shadow(text, regclass) from public;
 
--- Runs with the caller's rights: it shows rows that the caller could read. Keys are written as the queue writes them,
+-- Runs with the caller's rights: it shows rows that the caller could read, of tables that run no code of their owner's:
+-- policies are asked as the caller, and so are casts. Keys are written as the queue writes them,
 -- whatever the session's settings are.
 -- API: public
 create function motive.diff(a text, b text)
@@ -108,7 +109,9 @@ declare
     silent text[] := array[a, b];
     abstention constant text := (select c.code from motive.taxonomy as c where c.abstention limit 1);
 begin
-    for t in select m.id, m.target, m.text_column from motive.attachment as m where has_table_privilege(m.target, 'SELECT') loop
+    for t in select m.id, m.target, m.text_column from motive.attachment as m
+        where has_table_privilege(m.target, 'SELECT') and not row_security_active(m.target) and motive.as_made(m.id)
+    loop
         s := motive.shape_of(t.id);
         execute format(
             'select array(select m.name from unnest($1) as m (name) where exists (select from %1$s as t where t.%2$s = m.name) '

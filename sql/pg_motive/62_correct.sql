@@ -53,6 +53,23 @@ $$;
 comment on function motive.normal_key(regclass, jsonb) is 'A key given as a value, an array or an object, in the form of the queue';
 revoke all on function motive.normal_key(regclass, jsonb) from public;
 
+-- API: private
+create function motive.check_made(a motive.attachment) returns void
+    language plpgsql stable parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+begin
+    if not motive.as_made(a.id) then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = format('the columns of the annotation of %s are of other types than motive.attach() gave them', a.target),
+            hint = format('Its owner can give them back, or detach: motive.detach(%L, %L, drop_columns => true).', a.target, a.text_column);
+    end if;
+end
+$$;
+comment on function motive.check_made(motive.attachment) is 'Refuses a table in which code of its owner''s could be run as the caller';
+revoke all on function motive.check_made(motive.attachment) from public;
+
 -- API: public
 create function motive.correct(target regclass, key jsonb, motives text[], text_column name default null) returns void
     language plpgsql volatile parallel unsafe
@@ -78,6 +95,7 @@ begin
             raise exception using errcode = 'invalid_parameter_value',
                 message = format('%s is attached by several columns', target), hint = 'Name one with text_column.';
     end;
+    perform motive.check_made(a);
     if abstention is null then
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
@@ -133,6 +151,7 @@ begin
         select a.id from motive.attachment as a
         where a.target = corrections.target and a.text_column = coalesce(corrections.text_column, a.text_column)
     loop
+        perform motive.check_made(a) from motive.attachment as a where a.id = attached;
         s := motive.shape_of(attached);
         return query execute format('select %1$s, t.%2$s::text, t.%3$s from %4$s as t where t.%5$s = ''person'' order by %6$s',
             s.key_of_t, s.body, s.motives, s.relation, s.model, s.key_list);

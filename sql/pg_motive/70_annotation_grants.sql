@@ -15,7 +15,7 @@ as $$
         'motive.create_triggers(integer, regclass, name, name), motive.create_inline_triggers(integer, regclass, name, text), '
         'motive.key_columns(regclass), motive.holds_text(oid), motive.annotation_columns(name), motive.hash_expression(text), motive.shape_of(integer), '
         'motive.normal_key(regclass, jsonb), motive.start_job(regclass, name, text, text), '
-        'motive.generate(integer), motive.sweep(), motive.obstacle(integer), motive.uncovered_partitions(integer)'
+        'motive.generate(integer), motive.sweep(), motive.obstacle(integer), motive.as_made(integer), motive.check_made(motive.attachment), motive.uncovered_partitions(integer)'
 $$;
 comment on function motive.annotation_functions() is 'The functions that a user of annotation needs, as a list for GRANT';
 revoke all on function motive.annotation_functions() from public;

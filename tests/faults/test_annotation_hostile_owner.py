@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from tests.fixtures.annotation import Annotation
-from tests.fixtures.postgres import Connection
+from tests.fixtures.postgres import Connect, Connection
+from tests.fixtures.waiting import wait_until
 
 GIFT = "a gift for my mother"
 
@@ -160,6 +161,101 @@ def test_a_cast_of_the_owners_is_not_run_by_the_capturing_trigger(annotation: An
     annotate(annotation, alice)
 
 
+@pytest.mark.parametrize(("function", "event", "rows"), [
+    ("capture", "insert", ""),
+    ("capture", "insert", "referencing new table as other"),
+    ("recapture", "update", ""),
+    ("recapture", "update", "referencing new table as motive_new"),
+    ("recapture", "insert", "referencing new table as motive_new"),
+])  # fmt: skip
+def test_a_view_of_the_writers_is_not_taken_for_the_rows_of_a_statement(
+    annotation: Annotation, alice: Connection, function: str, event: str, rows: str
+) -> None:
+    """In a trigger without transition tables their names would lead to pg_temp."""
+    number = annotation.value("select id from motive.attachment")
+    for name in ("motive_new", "motive_old"):
+        alice.execute(f"create temp view {name} as select 1 as id, 'x'::text as body where alices.try()")
+    alice.execute(
+        "create temp table texts (id integer primary key, body text); insert into pg_temp.texts values (2, 'x'); "
+        f"create trigger trap after {event} on pg_temp.texts {rows} "
+        f"for each statement execute function motive.{function}_{number}()"
+    )
+    with pytest.raises(psycopg.errors.TriggeredActionException, match=r"only motive\.attach"):
+        alice.execute(
+            "insert into pg_temp.texts values (1, 'x')" if event == "insert" else "update pg_temp.texts set body = 'y'"
+        )
+    alice.execute("drop table pg_temp.texts; drop view pg_temp.motive_new, pg_temp.motive_old")
+    annotate(annotation, alice)
+
+
+@pytest.mark.parametrize("place", ["trigger", "deferred trigger", "policy"])
+def test_a_cursor_that_is_held_beyond_the_commit_is_refused(
+    annotation: Annotation, alice: Connection, place: str
+) -> None:
+    """The commit would compute it as the worker."""
+    alice.execute(
+        "create function alices.hold() returns boolean language plpgsql as $$ begin "
+        "if current_user = session_user then return true; end if; "
+        "execute 'declare held cursor with hold for select alices.try()'; return true; end $$; "
+        "create function alices.hold_in_trigger() returns trigger language plpgsql as "
+        "$$ begin perform alices.hold(); return new; end $$"
+    )
+    if place == "policy":
+        alice.execute("create policy hold on alices.texts using (alices.hold())")
+        alice.execute("alter table alices.texts enable row level security")
+        alice.execute("alter table alices.texts force row level security")
+    else:
+        kind = "constraint trigger" if place.startswith("deferred") else "trigger"
+        deferred = "deferrable initially deferred" if place.startswith("deferred") else ""
+        alice.execute(
+            f"create {kind} hold after update on alices.texts {deferred} "
+            "for each row execute function alices.hold_in_trigger()"
+        )
+    annotate(annotation, alice)
+    assert annotation.value("select motive from alices.texts") is None
+    assert not fired(annotation)
+    annotation.execute("delete from motive.queue")
+
+
+@pytest.mark.parametrize("call", ["select count(*) from motive.diff('a@1/00000000', 'b@1/00000000')",
+                                  "select count(*) from motive.corrections('alices.texts')",
+                                  "select motive.correct('alices.texts', '1', '{gift}')"])  # fmt: skip
+def test_a_cast_of_the_owners_is_not_run_by_who_reads_the_annotation(
+    annotation: Annotation, alice: Connection, call: str
+) -> None:
+    annotate(annotation, alice)
+    alice.execute(
+        "create type alices.evil as (t text); "
+        "create function alices.said(alices.evil) returns text language plpgsql as "
+        "$$ begin perform alices.try(); return 'x'; end $$; "
+        "create cast (alices.evil as text) with function alices.said(alices.evil) as implicit"
+    )
+    for (trigger,) in alice.execute(
+        "select tgname from pg_trigger where tgrelid = 'alices.texts'::regclass and not tgisinternal"
+    ).fetchall():
+        alice.execute(f"drop trigger {trigger} on alices.texts".encode())
+    alice.execute("alter table alices.texts alter motive_model type alices.evil using row(motive_model)::alices.evil")
+    with pytest.raises(psycopg.Error, match=r"other types than|has said nothing"):
+        annotation.execute(call)
+    assert not fired(annotation)
+
+
+def test_a_policy_of_the_owners_is_not_asked_by_who_compares_models(
+    annotation: Annotation, alice: Connection, connect: Connect
+) -> None:
+    """Policies are asked as whoever reads: nobody named this table."""
+    annotate(annotation, alice)
+    alice.execute("create policy try on alices.texts using (alices.try()); grant usage on schema alices to public")
+    alice.execute("alter table alices.texts enable row level security; grant select on alices.texts to public")
+    annotation.execute("select motive.grant_usage('stranger')")
+    try:
+        with connect("stranger") as reader, pytest.raises(psycopg.Error, match="has said nothing"):
+            reader.execute("select * from motive.diff('a@1/00000000', 'b@1/00000000')")
+    finally:
+        annotation.execute("select motive.revoke_usage('stranger')")
+    assert not fired(annotation)
+
+
 @pytest.mark.parametrize("column", ["body", "motive", "motives", "motive_model"])
 def test_a_check_of_the_owners_is_not_run_by_the_inline_trigger(
     annotation: Annotation, alice: Connection, column: str
@@ -202,7 +298,44 @@ def test_names_are_never_read_as_code(annotation: Annotation, alice: Connection,
     assert alice.execute(f'select "m$body$" from {table}'.encode()).fetchall() == [("gift",)]
 
 
+@pytest.mark.parametrize("name", ["Ann.Smith", "ann@shop.com", "Ann"])
+def test_owners_may_have_any_name(annotation: Annotation, name: str) -> None:
+    role = psycopg.sql.Identifier(name).as_string()
+    annotation.execute(f"create role {role}; select motive.grant_usage('{role}')")
+    annotation.execute("create table texts (id integer primary key, body text)")
+    annotation.execute(f"alter table texts owner to {role}")
+    try:
+        annotation.attach("texts")
+        annotation.execute("insert into texts values (1, %s)", GIFT)
+        annotation.drain(lanes=1)
+        assert annotation.labels() == {1: "gift"}
+    finally:
+        annotation.execute(f"drop owned by {role} cascade; drop role {role}; select motive.sweep()")
+
+
+def test_a_trigger_that_sleeps_holds_up_nobody_elses_rows(annotation: Annotation, alice: Connection) -> None:
+    """Its rows alone are put off; the server ends what takes too long, and lets go of its locks."""
+    alice.execute(
+        "create function alices.sleep() returns trigger language plpgsql as "
+        "$$ begin perform pg_sleep(60); return new; end $$; "
+        "create trigger sleep before update on alices.texts for each row execute function alices.sleep()"
+    )
+    annotation.execute("create table texts (id integer primary key, body text)")
+    annotation.attach("texts")
+    alice.execute("insert into alices.texts values (1, %s)", [GIFT])
+    put_off = "select ready_at > clock_timestamp() + interval '1 s' from motive.queue where lease is null"
+    with annotation.working(lanes=1, database_timeout_s=1.0):
+        for number in range(1, 4):
+            annotation.execute("insert into texts values (%s, %s)", number, GIFT)
+            wait_until(annotation.labels, lambda labels: None not in labels.values(), 20.0, "somebody else's row")
+        wait_until(
+            lambda: annotation.execute(put_off).fetchone(), lambda row: row == (True,), 20.0, "hers to be put off"
+        )
+    annotation.execute("delete from motive.queue")
+
+
 SETTINGS = {
+    "encoding": "set client_encoding to 'LATIN1'",
     "search path": "perform set_config('search_path', 'alices', false)",
     "timeout": "set statement_timeout to '1ms'",
     "read only": "set default_transaction_read_only to on",
@@ -228,3 +361,35 @@ def test_what_a_trigger_sets_for_the_session_harms_nobody(
     )
     annotate(annotation, alice)
     assert annotation.labels("alices.texts") == {1: "gift"}
+
+
+def test_an_encoding_that_a_policy_sets_loses_no_text(annotation: Annotation, alice: Connection) -> None:
+    """Texts are sent in the worker's."""
+    alice.execute(
+        "create function alices.latin() returns boolean language plpgsql as $$ begin "
+        "if current_user <> session_user then perform set_config('client_encoding', 'LATIN1', false); end if; "
+        "return true; end $$; "
+        "create policy latin on alices.texts using (alices.latin()); "
+        "alter table alices.texts enable row level security, force row level security; "
+        "insert into alices.texts values (2, '送给妈妈的 gift')"
+    )
+    annotate(annotation, alice)
+    assert annotation.labels("alices.texts") == {1: "gift", 2: "gift"}
+
+
+def test_a_policy_that_sleeps_holds_up_no_walk_over_anothers_table(annotation: Annotation, alice: Connection) -> None:
+    alice.execute("insert into alices.texts values (1, %s)", [GIFT])
+    annotation.execute("delete from motive.queue")
+    alice.execute(
+        "create function alices.sleep() returns boolean language plpgsql as "
+        "$$ begin if current_user <> session_user then perform pg_sleep(60); end if; return true; end $$; "
+        "create policy sleep on alices.texts using (alices.sleep()); "
+        "alter table alices.texts enable row level security, force row level security"
+    )
+    annotation.execute("create table texts (id integer primary key, body text); insert into texts values (1, 'a gift')")
+    annotation.attach("texts")
+    annotation.value("select motive.backfill('alices.texts')")
+    annotation.value("select motive.backfill('texts')")
+    with annotation.working(lanes=1, database_timeout_s=1.0):
+        wait_until(annotation.labels, lambda labels: labels == {1: "gift"}, 20.0, "somebody else's row")
+    assert "take too long" in annotation.value("select problem from motive.jobs where finished_at is null")
