@@ -1,9 +1,10 @@
 """From texts to answers: limits, redaction, cache, windows, batches, calibration. No gRPC and no sockets."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,12 @@ from sidecar.redact import redact
 from sidecar.repository import Answer, Repository
 from sidecar.tokenize import Tokenizer
 
-# Below this many texts, tokenizing costs less than handing it to another thread.
-_INLINE_TEXTS = 16
+Said = TypeVar("Said", bound=Sequence[str])
+Result = TypeVar("Result")
+
+_INLINE_CHARACTERS = 4_096
+"""Up to so many, to redact or tokenize is hardly worth the way to another thread; the longest text takes tens of
+milliseconds, in which no other call and no health check would be heard."""
 
 
 @dataclass
@@ -107,21 +112,27 @@ class Classifier:
         self, texts: Sequence[str], redacted: bool, priority: int, deadline: float | None
     ) -> list[pb.Classification]:
         results: list[pb.Classification] = [pb.Classification()] * len(texts)
-        pending: dict[bytes, _Pending] = {}
+        readable: dict[int, str] = {}
         for position, text in enumerate(texts):
             if not text or text.isspace():
                 results[position] = _NOTHING_SAID
             elif (size := _size(text)) > limits.MAX_TEXT_BYTES:
                 results[position] = _too_long(size)
             else:
-                clean = text if redacted else self._redact(text)
-                key = self._cache.key(clean)
-                if key in pending:
-                    pending[key].positions.append(position)
-                elif (known := self._cache.get(key)) is not None:
-                    results[position] = known
-                else:
-                    pending[key] = _Pending(clean, [position])
+                readable[position] = text
+        if not redacted:
+            masked = await aside(_redact, list(readable.values()))
+            self.metrics.redactions.inc(sum(count for _, count in masked))
+            readable = dict(zip(readable, (text for text, _ in masked), strict=True))
+        pending: dict[bytes, _Pending] = {}
+        for position, text in readable.items():
+            key = self._cache.key(text)
+            if key in pending:
+                pending[key].positions.append(position)
+            elif (known := self._cache.get(key)) is not None:
+                results[position] = known
+            else:
+                pending[key] = _Pending(text, [position])
         if pending:
             answers = await self._ask([one.text for one in pending.values()], priority, deadline)
             for (key, one), answer in zip(pending.items(), answers, strict=True):
@@ -142,10 +153,7 @@ class Classifier:
         self, texts: Sequence[str], *, priority: int = INTERACTIVE, deadline: float | None = None
     ) -> NDArray[np.float32]:
         """The model's raw outputs [texts, outputs], the windows of long texts joined; neither cached nor redacted."""
-        if len(texts) > _INLINE_TEXTS:
-            windows = await asyncio.to_thread(self.tokenizer.windows, texts)
-        else:
-            windows = self.tokenizer.windows(texts)
+        windows = await aside(self.tokenizer.windows, texts)
         flat = [window for one in windows for window in one]
         logits = await self.batcher.infer(flat, priority=priority, deadline=deadline)
         if len(flat) == len(windows):
@@ -154,11 +162,15 @@ class Classifier:
         parts = np.split(logits, ends[:-1])
         return np.stack([part[0] if len(part) == 1 else self._calibration.join_windows(part) for part in parts])
 
-    def _redact(self, text: str) -> str:
-        clean, count = redact(text)
-        if count:
-            self.metrics.redactions.inc(count)
-        return clean
+
+async def aside(work: Callable[[Said], Result], said: Said) -> Result:
+    """work(said), a text or several; in another thread where it is much, so that other calls are heard meanwhile."""
+    characters = len(said) if isinstance(said, str) else sum(map(len, said))
+    return work(said) if characters <= _INLINE_CHARACTERS else await asyncio.to_thread(work, said)
+
+
+def _redact(texts: Sequence[str]) -> list[tuple[str, int]]:
+    return [redact(text) for text in texts]
 
 
 def _model_version(repository: Repository) -> pb.ModelVersion:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.batching import EXPLAIN
-from sidecar.classifier import Classifier
+from sidecar.classifier import Classifier, aside
 from sidecar.errors import InternalError
 from sidecar.pb import motive_pb2 as pb
 from sidecar.redact import redact
@@ -26,7 +26,7 @@ async def explain(classifier: Classifier, text: str, *, redacted: bool, deadline
     response = pb.ExplainResponse(result=result, model=classifier.model)
     if not result.motives:
         return response
-    clean = text if redacted else redact(text)[0]
+    clean = text if redacted else (await aside(redact, text))[0]
     calibration = classifier.repository.calibration
     occluded: dict[Part, tuple[list[Span], NDArray[np.float32]]] = {}
     for motive, part in (await _parts(classifier, clean, [one.motive for one in result.motives], deadline)).items():
@@ -45,7 +45,7 @@ async def explain(classifier: Classifier, text: str, *, redacted: bool, deadline
 
 async def _parts(classifier: Classifier, text: str, motives: list[str], deadline: float | None) -> dict[str, Part]:
     """The part of `text` that speaks most for each motive."""
-    parts = classifier.tokenizer.passages(text)
+    parts = await aside(classifier.tokenizer.passages, text)
     if len(parts) == 1:
         return dict.fromkeys(motives, parts[0])
     logits = await _logits(classifier, [text[start:stop] for start, stop in parts], deadline)

@@ -1,9 +1,11 @@
 """From texts to answers: cache, repeated texts, admission, windows of long texts, redaction, numbers that are none."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sidecar.engines.onnx import OnnxEngine
 from sidecar.errors import InputError, OverloadError
 from sidecar.explain import explain
 from sidecar.pb import motive_pb2 as pb
+from sidecar.redact import redact
 from sidecar.repository import open_repository
 
 
@@ -79,6 +82,27 @@ async def test_personal_data_is_masked_before_the_model_reads_it(classifier: Cla
     await classifier.classify(["cheap, write to a@b.com"])
     await classifier.classify(["cheap, write to ******* "], redacted=True)
     assert classifier.metrics.redactions._value.get() == 1
+
+
+@pytest.mark.parametrize(("texts", "aside"), [(["cheap"] * 20, False), (["cheap " + "x" * 60_000], True)])
+async def test_long_texts_are_redacted_and_tokenized_where_they_hold_nobody_up(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, texts: list[str], aside: bool
+) -> None:
+    """Health checks and other calls are answered on this thread."""
+    seen = []
+
+    def watched(work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def call(said: Any) -> Any:
+            seen.append(threading.current_thread())
+            return work(said)
+
+        return call
+
+    monkeypatch.setattr("sidecar.classifier.redact", watched(redact))
+    monkeypatch.setattr(classifier.tokenizer, "windows", watched(classifier.tokenizer.windows))
+    await classifier.classify(texts)
+    assert len(seen) == len(texts) + 1
+    assert [one is not threading.main_thread() for one in seen] == [aside] * len(seen)
 
 
 async def test_numbers_that_are_none_fail_their_text_alone(
