@@ -2,16 +2,16 @@
 
 There is no waiting for a batch to fill: while the engine computes one batch, what arrives gathers for the next, so a
 single text is never held back and a busy engine always gets full batches. Interactive windows go first, then the many
-variants of a text that is explained, then backfill.
+variants of a text that is explained, then backfill. Within each, calls take turns: one with very many windows, as long
+texts have, gets some into a batch and then goes behind all others, also those that come while that batch is computed.
 
 A batch that the engine answers with an error is halved between its calls until the call at fault stands alone.
 """
 
 import asyncio
-import itertools
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -37,6 +37,8 @@ class Job:
         self.priority = priority
         self.deadline = deadline
         self.request_id = request_id.current.get()
+        self.waiting: dict[int, deque[int]] = {}
+        """By bucket, the positions of the windows that are in no batch yet."""
         self.logits: NDArray[np.float32] | None = None
         self.left = len(windows)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -62,6 +64,68 @@ Entry = tuple[Job, int]
 """The job, and the window's position in it."""
 
 
+class Line:
+    """The jobs of one priority that have windows in no batch yet."""
+
+    def __init__(self) -> None:
+        self._turns: OrderedDict[Job, None] = OrderedDict()
+        """In the order in which they choose what the next batch is of."""
+        self._served: dict[Job, None] = {}
+        """Those that have given windows since the last choice; at the next they go behind all others."""
+        self._buckets: dict[int, OrderedDict[Job, None]] = {}
+        """In the order in which they give a window to a batch of that bucket."""
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def add(self, job: Job) -> None:
+        """Puts a job with all its windows at the end."""
+        for position, window in enumerate(job.windows):
+            job.waiting.setdefault(bucket(len(window)), deque()).append(position)
+        self._turns[job] = None
+        for length in job.waiting:
+            self._buckets.setdefault(length, OrderedDict())[job] = None
+
+    def forget(self, job: Job) -> None:
+        """Drops what still waits of a job that nobody waits for: it may stand behind others for very long."""
+        self._turns.pop(job, None)
+        self._served.pop(job, None)
+        for length in job.waiting:
+            self._buckets[length].pop(job)
+        job.waiting.clear()
+
+    def choose(self) -> int:
+        """The bucket of the next batch, which the job whose turn it is will be first in."""
+        for job in self._served:
+            self._turns.move_to_end(job)
+        self._served.clear()
+        job = next(iter(self._turns))
+        length = next(iter(job.waiting))
+        self._buckets[length].move_to_end(job, last=False)
+        return length
+
+    def take(self, length: int, most: int) -> list[Entry]:
+        """Takes up to `most` windows of the bucket, one of each job in turn."""
+        jobs = self._buckets.get(length, OrderedDict())
+        taken: list[Entry] = []
+        while jobs and len(taken) < most:
+            job, _ = jobs.popitem(last=False)
+            positions = job.waiting[length]
+            position = positions.popleft()
+            if not job.done.done():
+                taken.append((job, position))
+            if positions:
+                jobs[job] = None
+            else:
+                del job.waiting[length]
+            if job.waiting:
+                self._served[job] = None
+            else:
+                del self._turns[job]
+                self._served.pop(job, None)
+        return taken
+
+
 class Batcher:
     """Feeds one engine. `on_batch` is told rows and padded length of each batch, for the metrics."""
 
@@ -75,9 +139,8 @@ class Batcher:
         self._engine = engine
         self._batch_tokens = batch_tokens
         self._on_batch = on_batch or (lambda rows, tokens: None)
-        self._waiting: tuple[dict[int, OrderedDict[Entry, int]], ...] = ({}, {}, {})
-        """By priority and bucket, each with its place in the order of arrival."""
-        self._order = itertools.count()
+        self._lines = (Line(), Line(), Line())
+        """By priority."""
         self._arrived = asyncio.Event()
         self._slots = asyncio.Semaphore(engine.parallel)
         self._feeders: list[asyncio.Task[None]] = []
@@ -105,29 +168,17 @@ class Batcher:
                     async with self._slots:
                         await self._compute([(job, 0)], bucket(len(windows[0])), in_person=True)
                 else:
-                    self._queue(job)
+                    self._lines[priority].add(job)
+                    self._arrived.set()
                 await job.done
         except TimeoutError:
             raise DeadlineError("the deadline passed before the model answered") from None
         finally:
             if job.left:
-                self._forget(job)
+                self._lines[priority].forget(job)
             job.done.cancel()
         assert job.logits is not None
         return job.logits
-
-    def _queue(self, job: Job) -> None:
-        waiting = self._waiting[job.priority]
-        for position, window in enumerate(job.windows):
-            waiting.setdefault(bucket(len(window)), OrderedDict())[job, position] = next(self._order)
-        self._arrived.set()
-
-    def _forget(self, job: Job) -> None:
-        """Drops what still waits of a job that nobody waits for: it may stand behind others for very long."""
-        waiting = self._waiting[job.priority]
-        for position, window in enumerate(job.windows):
-            if entries := waiting.get(bucket(len(window))):
-                entries.pop((job, position), None)
 
     async def _feed(self) -> None:
         while True:
@@ -136,29 +187,23 @@ class Batcher:
                 batch, length = self._next_batch()
                 if batch:
                     await self._compute(batch, length)
-                elif length == 0:
+                elif not any(self._lines):
                     self._arrived.clear()
 
     def _next_batch(self) -> tuple[list[Entry], int]:
-        """The next entries of the bucket that has waited longest, and the length to pad them to.
+        """The next entries, of one bucket, and the length to pad them to.
 
         The first priority that waits chooses the bucket and goes first; lower ones fill what room is left.
         """
-        for waiting in self._waiting:
-            heads = [(next(iter(entries.values())), length) for length, entries in waiting.items() if entries]
-            if not heads:
-                continue
-            length = min(heads)[1]
-            most = max(1, min(self._batch_tokens // length, limits.BATCH_ROWS))
-            batch: list[Entry] = []
-            for source in self._waiting:
-                entries = source.get(length, OrderedDict())
-                while entries and len(batch) < most:
-                    entry, _ = entries.popitem(last=False)
-                    if not entry[0].done.done():
-                        batch.append(entry)
-            return batch, length
-        return [], 0
+        first = next((line for line in self._lines if line), None)
+        if first is None:
+            return [], 0
+        length = first.choose()
+        most = max(1, min(self._batch_tokens // length, limits.BATCH_ROWS))
+        batch: list[Entry] = []
+        for line in self._lines:
+            batch += line.take(length, most - len(batch))
+        return batch, length
 
     async def _compute(self, batch: list[Entry], length: int, *, in_person: bool = False) -> None:
         """Accepts for the batch's jobs what the engine says, or refuses them; `in_person`: in the only caller's task.

@@ -138,6 +138,39 @@ async def test_lengths_are_not_mixed_and_the_longest_waiting_goes_first(reposito
     assert engine.batches[1:] == [(2, 104), (2, 8)]
 
 
+async def test_a_call_of_very_many_windows_holds_short_ones_up_for_no_more_than_the_batch_being_computed(
+    repository: Repository,
+) -> None:
+    """Its own batches are as full as ever."""
+    engine = ScriptedEngine(repository)
+    engine.gate.clear()
+    async with running(engine, batch_tokens=128) as batcher:
+        long = asyncio.create_task(batcher.infer([window(100 + i, length=64) for i in range(40)]))
+        await _until(lambda: engine.first_tokens == [[100, 101]], "the long call's first batch")
+        shorts = [asyncio.create_task(batcher.infer([one])) for one in (window(1, length=64), window(2))]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(long, *shorts)
+    assert engine.first_tokens[1:4] == [[1, 102], [2], [103, 104]]
+    assert len(engine.batches) == 20 + 1 + 1
+
+
+async def test_calls_take_turns_and_none_starves(repository: Repository) -> None:
+    engine = ScriptedEngine(repository)
+    async with busy(engine, batch_tokens=16) as (batcher, head):
+        tasks = [head]
+        for windows in (
+            [window(10), window(11), window(12), window(13, 16), window(14, 16)],
+            [window(20), window(21), window(22)],
+            [window(30, 16)],
+        ):
+            tasks.append(asyncio.create_task(batcher.infer(windows)))
+            await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(*tasks)
+    assert engine.first_tokens[1:] == [[10, 20], [30], [11, 21], [12, 22], [13], [14]]
+
+
 async def test_interactive_windows_go_before_backfill_and_backfill_fills_the_room(repository: Repository) -> None:
     engine = ScriptedEngine(repository)
     async with busy(engine, batch_tokens=24) as (batcher, head):
@@ -216,7 +249,8 @@ async def test_nothing_is_kept_of_callers_that_have_left(repository: Repository)
             await asyncio.sleep(0)
             leaves.cancel()
             await asyncio.gather(leaves, return_exceptions=True)
-            assert [len(entries) for entries in batcher._waiting[priority].values()] == [1, 0]
+            assert len(batcher._lines[priority]) == 1
+            assert [len(jobs) for jobs in batcher._lines[priority]._buckets.values()] == [1, 0]
             stays.cancel()
         engine.gate.set()
         await head
