@@ -72,8 +72,8 @@ class Line:
         """In the order in which they choose what the next batch is of."""
         self._served: dict[Job, None] = {}
         """Those that have given windows since the last choice; at the next they go behind all others."""
-        self._buckets: dict[int, OrderedDict[Job, None]] = {}
-        """In the order in which they give a window to a batch of that bucket."""
+        self._buckets: OrderedDict[int, OrderedDict[Job, None]] = OrderedDict()
+        """The one chosen last at the end; in each, its jobs in the order in which they give a window to a batch."""
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -100,7 +100,9 @@ class Line:
             self._turns.move_to_end(job)
         self._served.clear()
         job = next(iter(self._turns))
-        length = next(iter(job.waiting))
+        # Of its buckets the one that was not chosen for longest: it holds most of other jobs' windows.
+        length = next(length for length in self._buckets if length in job.waiting)
+        self._buckets.move_to_end(length)
         self._buckets[length].move_to_end(job, last=False)
         return length
 

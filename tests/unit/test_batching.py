@@ -168,7 +168,7 @@ async def test_calls_take_turns_and_none_starves(repository: Repository) -> None
             await asyncio.sleep(0)
         engine.gate.set()
         await asyncio.gather(*tasks)
-    assert engine.first_tokens[1:] == [[10, 20], [30], [11, 21], [12, 22], [13], [14]]
+    assert engine.first_tokens[1:] == [[10, 20], [30], [11, 21], [13], [22, 12], [14]]
 
 
 async def test_interactive_windows_go_before_backfill_and_backfill_fills_the_room(repository: Repository) -> None:
