@@ -44,7 +44,7 @@ create table motive.models (
     digest bytea primary key check (octet_length(digest) = 32),
     name text not null,
     version text not null,
-    model text not null generated always as (name || '@' || version || '/' || left(encode(digest, 'hex'), 8)) stored,
+    model text not null unique generated always as (name || '@' || version || '/' || left(encode(digest, 'hex'), 8)) stored,
     taxonomy_digest bytea not null,
     loaded_at timestamptz not null default clock_timestamp()
 );
@@ -73,6 +73,20 @@ begin
             errcode = 'invalid_parameter_value',
             message = 'the model''s taxonomy does not have exactly one abstention code',
             hint = 'Correct its taxonomy file and export the model again.';
+    end if;
+    if exists (select from motive.taxonomies as t where t.digest = its_taxonomy) and exists (
+        (select e.position, e.entry ->> 'code', (e.entry ->> 'abstention')::boolean
+         from jsonb_array_elements(document -> 'taxonomy') with ordinality as e (entry, position)
+         except all select t.position, t.code, t.abstention from motive.taxonomies as t where t.digest = its_taxonomy)
+        union all
+        (select t.position, t.code, t.abstention from motive.taxonomies as t where t.digest = its_taxonomy
+         except all select e.position, e.entry ->> 'code', (e.entry ->> 'abstention')::boolean
+         from jsonb_array_elements(document -> 'taxonomy') with ordinality as e (entry, position))
+    ) then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = format('the taxonomy with digest %s is known, and has other codes', left(encode(its_taxonomy, 'hex'), 8)),
+            hint = 'Export the model again: a taxonomy''s digest follows from its codes.';
     end if;
     insert into motive.taxonomies
         (digest, position, code, abstention, "group", name_en, name_zh, definition_en, definition_zh, source)

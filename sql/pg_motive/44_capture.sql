@@ -1,3 +1,24 @@
+-- What an earlier owner of the table was granted, or has granted, does not outlive his ownership.
+-- API: private
+create function motive.revoke_everything(function regproc) returns void
+    language plpgsql volatile parallel unsafe
+    set search_path to pg_catalog, pg_temp
+as $$
+declare
+    grantee oid;
+begin
+    execute format('revoke all on function %s from public', function);
+    for grantee in
+        select distinct g.grantee from pg_proc as p cross join lateral aclexplode(p.proacl) as g
+        where p.oid = function and g.grantee <> p.proowner and g.grantee <> 0
+    loop
+        execute format('revoke all on function %s from %s cascade', function, grantee::regrole);
+    end loop;
+end
+$$;
+comment on function motive.revoke_everything(regproc) is 'Leaves a function to its owner alone';
+revoke all on function motive.revoke_everything(regproc) from public;
+
 -- The statements that enqueue what `rows` holds, in a trigger function in which motive_new and, after an update, motive_old
 -- are visible: one entry for all rows, or, after a statement of more than a thousand, one for each thousand.
 -- API: private
@@ -79,7 +100,7 @@ begin
                 motive.capture_statements(s, 'keys', s.key_by_output, format('jsonb_agg(%s)', s.key_by_output), 'jsonb_agg', event.by_output),
                 event.transition));
         execute format('comment on function motive.%s_%s() is %L', event.name, s.id, 'Enqueues what a statement on ' || s.relation || ' wrote');
-        execute format('revoke all on function motive.%s_%s() from public', event.name, s.id);
+        perform motive.revoke_everything(format('motive.%s_%s', event.name, s.id)::regproc);
         execute format('grant execute on function motive.%s_%s() to %s', event.name, s.id, s.owner::regrole);
     end loop;
 end
@@ -122,7 +143,7 @@ begin
     execute format('create or replace function motive.guard_%s() returns trigger language plpgsql volatile parallel unsafe '
         'set search_path to pg_catalog, pg_temp as %L', s.id, body);
     execute format('comment on function motive.guard_%s() is %L', s.id, 'Keeps the annotation of ' || s.relation || ' true to its text');
-    execute format('revoke all on function motive.guard_%s() from public', s.id);
+    perform motive.revoke_everything(format('motive.guard_%s', s.id)::regproc);
     execute format('grant execute on function motive.guard_%s() to %s', s.id, s.owner::regrole);
 end
 $generate$;

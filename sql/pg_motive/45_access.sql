@@ -22,16 +22,19 @@ revoke all on function motive.refusal(text, text) from public;
 -- gain its rights. So they fire before the function returns, again and again should they defer more; a turn in which no
 -- row was written deferred nothing. A deferred trigger that refuses a row is then this row's fault as well, instead of
 -- failing the commit of all others. A cursor that is held beyond the transaction is computed at the commit, too, and as
--- whoever commits: there must be none that this statement began.
+-- whoever commits: there must be none that this statement began. Whatever fires may have set another search path, in which
+-- none of these names may be looked up.
 -- API: private
 create function motive.settling() returns text
     language sql immutable parallel safe
     set search_path to pg_catalog, pg_temp
 as $$ select format($body$
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     if exists (select from pg_trigger as u where u.tgdeferrable) then
         declare
-            activity constant text := 'select pg_catalog.string_agg(pg_catalog.format(''%%s %%s'', u.relid, u.n_tup_ins + u.n_tup_upd + u.n_tup_del), '','') '
-                'from pg_catalog.pg_stat_xact_user_tables as u where u.n_tup_ins + u.n_tup_upd + u.n_tup_del > 0';
+            -- Blocks, not rows: to write one fetches one, and no statement turns this counter back.
+            activity constant text := 'select string_agg(format(''%%s %%s'', u.oid, pg_stat_get_xact_blocks_fetched(u.oid)), '','' order by u.oid) '
+                'from pg_class as u where u.relkind = ''r'' and u.relnamespace <> ''pg_catalog''::regnamespace and pg_stat_get_xact_blocks_fetched(u.oid) > 0';
             activity_before text;
             activity_after text;
         begin
@@ -42,6 +45,7 @@ as $$ select format($body$
             for turn in 1 .. 5 loop
                 activity_before := activity_after;
                 set constraints all immediate;
+                perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
                 execute activity into activity_after;
                 exit when activity_after is not distinct from activity_before;
                 if turn = 5 then
@@ -92,7 +96,7 @@ begin
     if lent then
         execute format('revoke create on schema motive from %s', s.owner::regrole);
     end if;
-    execute format('revoke all on function motive.%s_%s from public', name, s.id);
+    perform motive.revoke_everything(format('motive.%s_%s', name, s.id)::regproc);
     execute format('grant execute on function motive.%s_%s to %s', name, s.id, quote_ident(current_user));
 end
 $generate$;
@@ -203,7 +207,7 @@ begin
 declare
     places integer[];
     swallowed boolean;
-    candidate jsonb;', format($body$
+    candidate pg_catalog.jsonb;', format($body$
     -- By the primary key, row after row: joined otherwise, the hash of every row of the table would be computed.
     perform set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
     select array_agg(h.place) into places

@@ -313,7 +313,7 @@ revoke all on function motive.detach(regclass, name, boolean) from public;
 -- API: private
 create function motive.sweep() returns void
     language plpgsql volatile parallel unsafe security definer
-    set search_path to pg_catalog, pg_temp
+    set search_path to pg_catalog, pg_temp set lock_timeout to '200ms'
 as $$
 declare
     gone integer;
@@ -334,7 +334,11 @@ begin
           and not exists (select from motive.attachment as a where p.proname like '%\_' || a.id::text)
           and not exists (select from pg_trigger as t where t.tgfoid = p.oid)
     loop
-        execute format('drop function %s', doomed.signature);
+        begin
+            execute format('drop function %s', doomed.signature);
+        exception when lock_not_available then
+            null; -- a session that has it open; the next sweep comes
+        end;
     end loop;
     delete from motive.queue as q where not exists (select from motive.attachment as a where a.id = q.attachment);
     -- What jobs have enqueued goes with the last of them; in the order in which workers lock entries.

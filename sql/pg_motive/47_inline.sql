@@ -143,7 +143,7 @@ begin
     execute format('create or replace function motive.inline_%s() returns trigger language plpgsql volatile parallel unsafe '
         'security definer set search_path to pg_catalog, pg_temp as %L', s.id, body);
     execute format('comment on function motive.inline_%s() is %L', s.id, 'Annotates what a statement on ' || s.relation || ' writes, within its budget');
-    execute format('revoke all on function motive.inline_%s() from public', s.id);
+    perform motive.revoke_everything(format('motive.inline_%s', s.id)::regproc);
     execute format('grant execute on function motive.inline_%s() to %s', s.id, s.owner::regrole);
 end
 $generate$;

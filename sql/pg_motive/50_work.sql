@@ -93,10 +93,14 @@ begin
         begin
             return query execute format('select r.*, $5 from motive.read_%s($1, $2, $3, $4) as r', a.attachment)
                 using a.entries, a.keys, read.model, a.shadow is not null, a.priority;
+            -- An owner's code may have set another path for the session: nothing may be looked up there with our rights.
+            if pg_catalog.current_setting('search_path') operator(pg_catalog.<>) 'pg_catalog, pg_temp' then
+                perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+            end if;
         exception
             when lock_not_available then
                 null; -- not mentioned to complete(), so waiting again
-            when others then
+            when others or assert_failure then
                 get stacked diagnostics rule = constraint_name;
                 if not motive.repair(a.attachment) then
                     return query
@@ -150,7 +154,7 @@ begin
         perform motive.generate(attachment);
     end if;
     return true;
-exception when others then
+exception when others or assert_failure then
     raise warning using
         message = format('the functions of attachment %s, of %s, cannot be written anew: %s (%s)', attachment,
                          (select a.target from motive.attachment as a where a.id = renew.attachment), sqlerrm, sqlstate),
@@ -200,21 +204,28 @@ comment on function motive.obstacle(integer) is 'Why an attached column cannot b
 revoke all on function motive.obstacle(integer) from public;
 
 -- A table's owner may have changed it since: what reads its annotation with other rights than the owner's must know
--- that no cast, view or operator of the owner's is run.
+-- that no cast or view of the owner's is run. By name, as that is what is read next: what stands there is held.
 -- API: private
-create function motive.as_made(attachment integer) returns boolean
-    language sql stable parallel safe
+create function motive.held_as_made(attachment integer) returns boolean
+    language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
-    select c.relkind in ('r', 'p') and not exists (
-        select from motive.annotation_columns(a.prefix) as n where not exists (
-            select from pg_attribute as t
-            where t.attrelid = a.target and t.attname = n.name and t.atttypid = n.type::regtype and not t.attisdropped))
-    from motive.attachment as a join pg_class as c on c.oid = a.target
-    where a.id = as_made.attachment
+declare
+    a constant motive.attachment := (select t from motive.attachment as t where t.id = held_as_made.attachment);
+    name constant text := a.target::text;
+begin
+    execute format('lock table %s in access share mode', name);
+    return to_regclass(name) is not distinct from a.target
+        and exists (select from pg_class as c where c.oid = a.target and c.relkind in ('r', 'p'))
+        and not exists (
+            select from motive.annotation_columns(a.prefix) as n where not exists (
+                select from pg_attribute as t
+                where t.attrelid = a.target and t.attname = n.name and t.atttypid = n.type::regtype and not t.attisdropped));
+end
 $$;
-comment on function motive.as_made(integer) is 'Whether an attached table is one, and its annotation has the types that attach gave it';
-revoke all on function motive.as_made(integer) from public;
+comment on function motive.held_as_made(integer) is
+    'Whether an attached table is one, with an annotation of the types that attach gave it; it stays so until the transaction ends';
+revoke all on function motive.held_as_made(integer) from public;
 
 -- API: private
 create function motive.extend(lease uuid, by interval default '60 s') returns integer

@@ -12,11 +12,15 @@ declare
 begin
     execute format('select w.written, w.back from motive.write_%s($1, $2, $3) as w', attachment)
         into written, back using results, model, abstention;
+    -- An owner's code may have set another path for the session: nothing may be looked up there with our rights.
+    if pg_catalog.current_setting('search_path') operator(pg_catalog.<>) 'pg_catalog, pg_temp' then
+        perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+    end if;
 exception
     when lock_not_available or deadlock_detected or serialization_failure then
         -- Somebody else's turn: no fault of these rows.
         back := array(select r.k from unnest(results) as r);
-    when others then
+    when others or assert_failure then
         get stacked diagnostics rule = constraint_name;
         if motive.repair(attachment) then
             back := array(select r.k from unnest(results) as r);

@@ -205,7 +205,7 @@ begin
             -- Waiting for the lock has taken its time: there is no need for a delay.
             update motive.job as w set stepped_at = clock_timestamp(), problem = locked where w.id = j.id;
             return case when j.problem is distinct from locked then 1 else 0 end;
-        when others then
+        when others or assert_failure then
             get stacked diagnostics rule = constraint_name;
             if not motive.repair(j.attachment) then
                 -- The table's own triggers or policies: one table must not stop the walks over the others.
@@ -237,6 +237,10 @@ begin
     else
         execute format('select s.last_key, s.scanned, motive.without_retired($5, $3, s.keys, s.hashes) as keys from motive.scan_%s($1, $2, $3, $4) as s', j.attachment)
             into seen using j.last_key, max_rows, j.kind, coalesce(j.model, model), j.attachment;
+        -- An owner's code may have set another path for the session: nothing may be looked up there with our rights.
+        if pg_catalog.current_setting('search_path') operator(pg_catalog.<>) 'pg_catalog, pg_temp' then
+            perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+        end if;
     end if;
     perform motive.enqueue(j.attachment, seen.keys, case j.kind when 'shadow' then 3 else 2 end::smallint, case j.kind when 'shadow' then j.model end);
     update motive.job as w

@@ -91,11 +91,12 @@ comment on function motive.shadow(text, regclass) is
     'Has another model answer every attached row beside the annotation; a worker with --shadow MODEL and a sidecar that serves it does the work';
 revoke all on function motive.shadow(text, regclass) from public;
 
--- Runs with the caller's rights: it shows rows that the caller could read, of tables that run no code of their owner's:
--- policies are asked as the caller, and so are casts. Keys are written as the queue writes them,
+-- Runs with the caller's rights: it shows rows that the caller could read. To read a table may run code of its owner's,
+-- in policies, casts, or expressions of its indexes that the planner computes: so, unless one is named, only tables of
+-- owners who gain nothing by it. Keys are written as the queue writes them,
 -- whatever the session's settings are.
 -- API: public
-create function motive.diff(a text, b text)
+create function motive.diff(a text, b text, of_table regclass default null)
     returns table (target regclass, text_column name, key jsonb, motive_a text, confidence_a real, motive_b text, confidence_b real)
     language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
@@ -107,11 +108,19 @@ declare
     t record;
     heard text[];
     silent text[] := array[a, b];
+    me constant pg_roles := (select r from pg_roles as r where r.rolname = current_user);
     abstention constant text := (select c.code from motive.taxonomy as c where c.abstention limit 1);
 begin
-    for t in select m.id, m.target, m.text_column from motive.attachment as m
-        where has_table_privilege(m.target, 'SELECT') and not row_security_active(m.target) and motive.as_made(m.id)
+    for t in
+        select m.id, m.target, m.text_column
+        from motive.attachment as m
+        join pg_class as c on c.oid = m.target
+        join pg_roles as o on o.oid = c.relowner
+        where has_table_privilege(m.target, 'SELECT')
+          and case when of_table is not null then m.target = of_table
+                   else o.oid = me.oid or o.rolsuper or (not me.rolsuper and pg_has_role(o.oid, 'MEMBER')) end
     loop
+        continue when not motive.held_as_made(t.id) or row_security_active(t.target);
         s := motive.shape_of(t.id);
         execute format(
             'select array(select m.name from unnest($1) as m (name) where exists (select from %1$s as t where t.%2$s = m.name) '
@@ -143,13 +152,13 @@ begin
         raise exception using
             errcode = 'undefined_object',
             message = format('model %L has said nothing of the rows that you may read', left(silent[1], 200)),
-            hint = 'See motive.models for the names of models; motive.shadow() has one answer every row.';
+            hint = 'See motive.models for the names of models; motive.shadow() has one answer every row. Tables of roles that are not yours are compared where you name one.';
     end if;
 end
 $$;
-comment on function motive.diff(text, text) is
+comment on function motive.diff(text, text, regclass) is
     'Rows whose first motive differs between two models, each as annotated or as a shadow run found; only where both read the same text, and only for those from whom row-level security hides no row';
-revoke all on function motive.diff(text, text) from public;
+revoke all on function motive.diff(text, text, regclass) from public;
 
 -- API: private
 create function motive.step_promotion(j motive.job, max_rows integer) returns bigint
@@ -176,6 +185,10 @@ begin
             'where n.model <> $3 and n.model <> ''person'' on conflict on constraint shadow_result_pkey do update '
             'set hash = excluded.hash, motives = excluded.motives, confidence = excluded.confidence', j.attachment)
             using j.attachment, keys, j.model;
+        -- An owner's code may have set another path for the session: nothing may be looked up there with our rights.
+        if pg_catalog.current_setting('search_path') operator(pg_catalog.<>) 'pg_catalog, pg_temp' then
+            perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+        end if;
         outcome := motive.write_results(j.attachment, taken, j.model, motive.check_labels(taken, j.model));
         if cardinality(outcome.back) > 0 then
             -- Locked or changed just now: a worker asks again.
@@ -216,9 +229,13 @@ begin
     for a in select t.* from motive.attachment as t where motive.obstacle(t.id) is null loop
         begin
             execute format('select array_agg(s.model) from motive.said_%s(null) as s', a.id) into seen;
+            -- An owner's code may have set another path for the session: nothing may be looked up there with our rights.
+            if pg_catalog.current_setting('search_path') operator(pg_catalog.<>) 'pg_catalog, pg_temp' then
+                perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+            end if;
             models := models || seen;
-        exception when others then
-            problem := format('which model annotates %s cannot be read: %s (%s)', a.target, sqlerrm, sqlstate);
+        exception when others or assert_failure then
+            problem := format('which model annotates %s cannot be read: error %s', a.target, sqlstate);
         end;
     end loop;
     select mode() within group (order by m) into annotating from unnest(models) as m where m not in (besides, 'person');

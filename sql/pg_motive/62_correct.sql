@@ -55,11 +55,11 @@ revoke all on function motive.normal_key(regclass, jsonb) from public;
 
 -- API: private
 create function motive.check_made(a motive.attachment) returns void
-    language plpgsql stable parallel unsafe
+    language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
 begin
-    if not motive.as_made(a.id) then
+    if not motive.held_as_made(a.id) then
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
             message = format('the columns of the annotation of %s are of other types than motive.attach() gave them', a.target),

@@ -10,12 +10,12 @@ as $$
     select 'motive.attach(regclass, name, text, interval, text, text), motive.detach(regclass, name, boolean), '
         'motive.backfill(regclass, name), motive.reannotate(regclass, name), motive.retry(regclass, name), motive.cancel(regclass, name, text), '
         'motive.correct(regclass, jsonb, text[], name), motive.corrections(regclass, name), motive.shadow(text, regclass), '
-        'motive.diff(text, text), motive.forget(text, regclass), '
+        'motive.diff(text, text, regclass), motive.forget(text, regclass), '
         'motive.check_owner(regclass), motive.check_choice(text, text, text[]), motive.check_target(regclass, name, name), motive.check_mode(text), motive.add_annotation_columns(regclass, name), '
         'motive.create_triggers(integer, regclass, name, name), motive.create_inline_triggers(integer, regclass, name, text), '
         'motive.key_columns(regclass), motive.holds_text(oid), motive.annotation_columns(name), motive.hash_expression(text), motive.shape_of(integer), '
         'motive.normal_key(regclass, jsonb), motive.start_job(regclass, name, text, text), '
-        'motive.generate(integer), motive.sweep(), motive.obstacle(integer), motive.as_made(integer), motive.check_made(motive.attachment), motive.uncovered_partitions(integer)'
+        'motive.generate(integer), motive.sweep(), motive.obstacle(integer), motive.held_as_made(integer), motive.check_made(motive.attachment), motive.uncovered_partitions(integer)'
 $$;
 comment on function motive.annotation_functions() is 'The functions that a user of annotation needs, as a list for GRANT';
 revoke all on function motive.annotation_functions() from public;

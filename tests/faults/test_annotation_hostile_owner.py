@@ -1,6 +1,7 @@
 """What a table's owner gains who uses it against the worker and the extension: nothing (F57, P9)."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -14,8 +15,19 @@ GIFT = "a gift for my mother"
 # Tries to become superuser, whoever it runs as, and notes who that was.
 TRY = """
 create table alices.seen (who text, gained boolean);
+-- Keeps what a rollback undoes.
+create sequence alices.others;
+grant usage on sequence alices.others to public;
+create function alices.count_others() returns boolean language plpgsql as $$
+begin
+    if current_user <> 'granted' then
+        perform nextval('alices.others');
+    end if;
+    return true;
+end $$;
 create function alices.try() returns boolean language plpgsql as $$
 begin
+    perform alices.count_others();
     begin
         execute 'alter role granted superuser';
         insert into alices.seen values (current_user, true);
@@ -39,6 +51,7 @@ def _nothing_gained(annotation: Annotation, alice: Connection) -> Iterator[None]
     yield
     assert {who for (who,) in annotation.execute("select who from alices.seen")} <= {"granted"}
     assert not annotation.value("select bool_or(gained) from alices.seen")
+    assert not annotation.value("select is_called from alices.others")
     assert not annotation.value("select rolsuper from pg_roles where rolname = 'granted'")
 
 
@@ -217,7 +230,7 @@ def test_a_cursor_that_is_held_beyond_the_commit_is_refused(
     annotation.execute("delete from motive.queue")
 
 
-@pytest.mark.parametrize("call", ["select count(*) from motive.diff('a@1/00000000', 'b@1/00000000')",
+@pytest.mark.parametrize("call", ["select count(*) from motive.diff('a@1/00000000', 'b@1/00000000', 'alices.texts')",
                                   "select count(*) from motive.corrections('alices.texts')",
                                   "select motive.correct('alices.texts', '1', '{gift}')"])  # fmt: skip
 def test_a_cast_of_the_owners_is_not_run_by_who_reads_the_annotation(
@@ -240,20 +253,145 @@ def test_a_cast_of_the_owners_is_not_run_by_who_reads_the_annotation(
     assert not fired(annotation)
 
 
-def test_a_policy_of_the_owners_is_not_asked_by_who_compares_models(
+def test_who_compares_models_runs_nothing_of_owners_that_were_not_named(
     annotation: Annotation, alice: Connection, connect: Connect
 ) -> None:
-    """Policies are asked as whoever reads: nobody named this table."""
+    """Policies are asked as whoever reads, and what is constant in an index the planner computes as him."""
     annotate(annotation, alice)
-    alice.execute("create policy try on alices.texts using (alices.try()); grant usage on schema alices to public")
-    alice.execute("alter table alices.texts enable row level security; grant select on alices.texts to public")
+    alice.execute(
+        "create function alices.constant(text) returns boolean immutable language sql as 'select true'; "
+        "create index on alices.texts (id) where alices.constant('x'); "
+        "create or replace function alices.constant(text) returns boolean immutable language plpgsql as "
+        "$$ begin perform alices.try(); return true; end $$; "
+        "create policy try on alices.texts using (alices.try()); grant usage on schema alices to public; "
+        "alter table alices.texts enable row level security; grant select on alices.texts to public"
+    )
+    compare = "select count(*) from motive.diff('a@1/00000000', 'b@1/00000000')"
     annotation.execute("select motive.grant_usage('stranger')")
     try:
-        with connect("stranger") as reader, pytest.raises(psycopg.Error, match="has said nothing"):
-            reader.execute("select * from motive.diff('a@1/00000000', 'b@1/00000000')")
+        for reader in (connect("stranger"), connect()):
+            with pytest.raises(psycopg.Error, match="has said nothing"):
+                reader.execute(compare)
     finally:
         annotation.execute("select motive.revoke_usage('stranger')")
     assert not fired(annotation)
+
+
+def test_a_table_that_gives_way_to_a_view_while_it_is_waited_for_is_not_read(
+    annotation: Annotation, alice: Connection, connect: Connect
+) -> None:
+    annotate(annotation, alice)
+    reader = connect()
+    with alice.transaction(), ThreadPoolExecutor(1) as pool:
+        alice.execute(
+            "alter table alices.texts rename to moved; "
+            "create view alices.texts as select * from alices.moved where alices.try()"
+        )
+        reading = pool.submit(reader.execute, "select count(*) from motive.diff('a@1/0', 'b@1/0', 'alices.texts')")
+        waiting = "select count(*) from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+        wait_until(lambda: annotation.value(waiting, reader.info.backend_pid), bool, 20.0, "the reader to wait")
+        alice.execute("commit")
+        with pytest.raises(psycopg.Error):
+            reading.result(20)
+        alice.execute("begin")
+    assert not fired(annotation)
+    alice.execute("drop view alices.texts; alter table alices.moved rename to texts")
+
+
+@pytest.mark.parametrize("weapon", ["deferred", "held"])
+def test_a_search_path_that_a_trigger_sets_hides_nothing(
+    annotation: Annotation, alice: Connection, weapon: str
+) -> None:
+    """It outlives the functions around the trigger: neither what settles a table nor what is ours looks there."""
+    fire = "" if weapon == "deferred" else "execute 'declare held cursor with hold for select alices.try()'; "
+    alice.execute(
+        "create table alices.pg_trigger (tgdeferrable boolean); "
+        "create table alices.pg_cursors (is_holdable boolean, creation_time timestamptz); "
+        "create function alices.more(integer, integer) returns boolean language plpgsql as "
+        "$$ begin perform alices.try(); return false; end $$; "
+        "create operator alices.> (leftarg = integer, rightarg = integer, function = alices.more); "
+        "create function alices.set() returns trigger language plpgsql as "
+        "$$ begin perform set_config('search_path', 'alices, pg_catalog', false); " + fire + "return new; end $$; "
+        "create trigger set before update on alices.texts for each row execute function alices.set()"
+    )
+    if weapon == "deferred":
+        alice.execute(
+            "create constraint trigger try after update on alices.texts deferrable initially deferred "
+            "for each row execute function alices.try_in_trigger()"
+        )
+    annotate(annotation, alice)
+    annotation.execute("delete from motive.queue")
+
+
+@pytest.mark.parametrize("name", ["read", "scan", "said", "write"])
+def test_types_of_the_owners_are_not_looked_up_before_a_function_knows_whom_it_runs_as(
+    annotation: Annotation, alice: Connection, name: str
+) -> None:
+    number = annotation.value("select id from motive.attachment")
+    for type_ in ("jsonb", "text", "bytea", "oid", "int4", "bool"):
+        alice.execute(f"create domain alices.{type_} as pg_catalog.{type_} check (alices.count_others())".encode())
+    alice.execute(f"alter function motive.{name}_{number} security invoker".encode())
+    alice.execute(f"alter function motive.{name}_{number} set search_path to alices, pg_catalog".encode())
+    annotate(annotation, alice)
+
+
+def test_truncating_does_not_hide_what_a_deferred_trigger_has_deferred(
+    annotation: Annotation, alice: Connection
+) -> None:
+    alice.execute("create table alices.a (n integer); create table alices.b (n integer)")
+    for here, there in ("ab", "ba"):
+        alice.execute(
+            f"create function alices.fire_{here}() returns trigger language plpgsql as $$ begin "
+            "perform alices.count_others(); "
+            f"set constraints all deferred; truncate alices.{there}; insert into alices.{there} values (1); "
+            "return new; end $$; "
+            f"create constraint trigger fire after insert on alices.{here} deferrable initially deferred "
+            f"for each row execute function alices.fire_{here}()"
+        )
+    alice.execute(
+        "create function alices.begin() returns trigger language plpgsql as "
+        "$$ begin insert into alices.a values (1); return new; end $$; "
+        "create trigger begin before update on alices.texts for each row execute function alices.begin()"
+    )
+    annotate(annotation, alice)
+    assert annotation.labels("alices.texts") == {1: None}
+    annotation.execute("delete from motive.queue")
+
+
+def test_what_an_earlier_owner_has_granted_ends_with_his_ownership(annotation: Annotation, alice: Connection) -> None:
+    number = annotation.value("select id from motive.attachment")
+    for name in ("read", "scan", "said", "write"):
+        alice.execute(f"grant execute on function motive.{name}_{number} to stranger with grant option".encode())
+    annotation.execute("create role bob; grant all on schema alices to bob; alter table alices.texts owner to bob")
+    try:
+        annotation.execute("select motive.sweep()")
+        holders = (
+            "select distinct g.grantee::regrole::text from pg_proc as p cross join lateral aclexplode(p.proacl) as g "
+            "where p.pronamespace = 'motive'::regnamespace and p.proname ~ %s order by 1"
+        )
+        assert annotation.execute(holders, f"_{number}$").fetchall() == [("bob",), ("postgres",)]
+    finally:
+        annotation.execute("alter table alices.texts owner to granted; select motive.sweep()")
+        annotation.execute("drop owned by bob; drop role bob")
+
+
+def test_an_assertion_of_the_owners_stops_nobody_else(annotation: Annotation, alice: Connection) -> None:
+    """PL/pgSQL's `others` leaves it out."""
+    alice.execute("insert into alices.texts values (1, %s)", [GIFT])
+    annotation.execute("delete from motive.queue")
+    alice.execute(
+        "create function alices.asserts() returns boolean language plpgsql as "
+        "$$ begin if current_user <> session_user then raise assert_failure; end if; return true; end $$; "
+        "create policy asserts on alices.texts using (alices.asserts()); "
+        "alter table alices.texts enable row level security, force row level security"
+    )
+    annotation.execute("create table texts (id integer primary key, body text); insert into texts values (1, 'a gift')")
+    annotation.attach("texts")
+    annotation.value("select motive.backfill('alices.texts')")
+    annotation.value("select motive.backfill('texts')")
+    with annotation.working(lanes=1):
+        wait_until(annotation.labels, lambda labels: labels == {1: "gift"}, 20.0, "somebody else's row")
+    assert "P0004" in annotation.value("select problem from motive.jobs where finished_at is null")
 
 
 @pytest.mark.parametrize("column", ["body", "motive", "motives", "motive_model"])
