@@ -146,10 +146,13 @@ revoke all on function motive.locked() from public;
 
 -- API: private
 create function motive.next_job(model text) returns motive.job
-    language sql volatile parallel unsafe
+    language plpgsql volatile parallel unsafe
     set search_path to pg_catalog, pg_temp
 as $$
-    select w.*
+declare
+    chosen motive.job;
+begin
+    select w.* into chosen
     from motive.job as w cross join motive.annotation_settings as s
     where w.finished_at is null
       and (w.kind <> 'reannotate' or coalesce(w.model, next_job.model) = next_job.model)
@@ -161,20 +164,25 @@ as $$
           ) < s.backfill_depth
     -- One that was locked is tried again when no other has anything to do.
     order by w.problem is not distinct from motive.locked(), w.stepped_at limit 1
-    for update of w skip locked
+    for update of w skip locked;
+    return chosen;
+end
 $$;
 comment on function motive.next_job(text) is 'The job that has waited longest of those that have something to do, locked';
 revoke all on function motive.next_job(text) from public;
 
 -- API: private
 create function motive.put_off_step(model text) returns text
-    language sql volatile parallel unsafe security definer
+    language plpgsql volatile parallel unsafe security definer
     set search_path to pg_catalog, pg_temp
 as $$
+declare
+    slow constant motive.job := motive.next_job(model);
+begin
     update motive.job as w set stepped_at = clock_timestamp(), problem = 'its triggers, policies or constraints take too long'
-    from (select n.id from motive.next_job(model) as n) as slow join motive.attachment as a on true
-    where w.id = slow.id and a.id = w.attachment
-    returning a.target::text
+    where w.id = slow.id;
+    return (select a.target::text from motive.attachment as a where a.id = slow.attachment);
+end
 $$;
 comment on function motive.put_off_step(text) is
     'For a step that took longer than a statement may: its job waits, and says why, so that the others have their turn; returns its table';
